@@ -1,0 +1,283 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// schema is the version of the layout that this package reads and writes.
+const schema = 1
+
+// Options are the settings of a store. The zero value is good.
+type Options struct {
+	// LockTimeout is how long to wait for another process to let go of the file.
+	// 0 means 5 seconds; if negative Open does not wait.
+	LockTimeout time.Duration
+
+	// ReadOnly opens a store to look at it: the file must exist, and neither it nor
+	// its mode is changed. Readers share the file with each other, but not with a
+	// process that has it open for writing. Apply returns an error.
+	ReadOnly bool
+}
+
+// Open opens the store in the file path, and creates it, with the directories that
+// are missing (0700), unless it exists. The error says what is wrong with which
+// file, and what to do where that is known.
+//
+// A file that others than its owner may read or write is set to 0600 rather than
+// refused. The digests in it are of no use to a reader, and such modes come
+// about by themselves: by restoring a backup with cp, and on each start of a pod
+// under Kubernetes' fsGroup, which makes every file of the volume 0660. A refusal
+// would turn these into outages.
+func Open(path string, o Options) (*Store, error) {
+	s, err := open(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("store %q: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(path string, o Options) (*Store, error) {
+	if o.LockTimeout == 0 {
+		o.LockTimeout = 5 * time.Second
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !o.ReadOnly:
+		if target, err := os.Readlink(path); err == nil {
+			return nil, fmt.Errorf("is a link to %s, which does not exist", target)
+		}
+		if err := create(path); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fmt.Errorf("is a directory, name a file in it, such as %s", filepath.Join(path, "tokens.db"))
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is not a regular file")
+	case info.Size() == 0 && o.ReadOnly:
+		return nil, errors.New("the file is empty")
+	}
+
+	db, file, err := openFile(path, o)
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, locked(path, o.LockTimeout)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
+		return nil, fmt.Errorf("is not a bbolt file, or its first pages are damaged (%w); name another file, or restore it from a backup", err)
+	case err != nil:
+		return nil, err
+	}
+	if err := prepare(db, path, o); err != nil {
+		// The error at hand is the one that counts, and nothing was written.
+		if errors.Is(err, errPanicked) {
+			_ = abandon(file)
+		} else {
+			_ = db.Close()
+		}
+		return nil, err
+	}
+	return &Store{path: path, db: db, file: file, update: db.Update, writer: make(chan struct{}, 1)}, nil
+}
+
+// openFile opens the existing file with bbolt.
+//
+// The free pages are kept in a map, which stays fast in a large and fragmented
+// file, and are written with every commit: it costs a page, and without it the
+// next start would have to find them in the whole file.
+func openFile(path string, o Options) (db *bolt.DB, file *os.File, err error) {
+	err = readFile(func() (err error) {
+		db, err = bolt.Open(path, 0o600, &bolt.Options{
+			Timeout:      o.LockTimeout,
+			ReadOnly:     o.ReadOnly,
+			FreelistType: bolt.FreelistMapType,
+			NoStatistics: true,
+			OpenFile: func(path string, flag int, mode fs.FileMode) (_ *os.File, err error) {
+				// Not created here: bbolt would do it in steps, see create.
+				if file, err = os.OpenFile(path, flag&^os.O_CREATE, mode); err != nil || o.ReadOnly {
+					return file, err
+				}
+				return file, tighten(file)
+			},
+		})
+		return err
+	})
+	if errors.Is(err, errPanicked) {
+		_ = abandon(file)
+	}
+	return db, file, err
+}
+
+// tighten takes from file all access of others than its owner.
+func tighten(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		if err := file.Chmod(0o600); err != nil {
+			return fmt.Errorf("its mode %#o lets others in and can't be changed, make it 0600: %w", mode, err)
+		}
+	}
+	return nil
+}
+
+// prepare makes a new store of an empty database, and checks any other.
+func prepare(db *bolt.DB, path string, o Options) error {
+	err := readFile(func() error {
+		empty := false
+		err := db.View(func(tx *bolt.Tx) error {
+			if k, _ := tx.Cursor().First(); k == nil && !o.ReadOnly {
+				empty = true
+				return nil
+			}
+			return check(tx, path)
+		})
+		if empty {
+			err = db.Update(initialise)
+		}
+		return err
+	})
+	if err != nil || o.ReadOnly {
+		return err
+	}
+	// The process that created the file may have died before it got here. Where
+	// the directory can't be read this process has not created it.
+	if err := syncDir(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
+func initialise(tx *bolt.Tx) error {
+	if _, err := tx.CreateBucket(dataBucket); err != nil {
+		return err
+	}
+	meta, err := tx.CreateBucket(metaBucket)
+	if err != nil {
+		return err
+	}
+	return meta.Put(schemaKey, encodeSchema(schema))
+}
+
+// check returns an error unless the database is a whole store of a schema that
+// this package knows. It looks at the frame only: the entries are checked when
+// they are read, as all of them are when a gateway starts.
+func check(tx *bolt.Tx, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() < tx.Size() {
+		return damage(fmt.Errorf("it has %d bytes of %d", info.Size(), tx.Size()))
+	}
+	meta := tx.Bucket(metaBucket)
+	if meta == nil || meta.Get(schemaKey) == nil {
+		return errors.New("is a bbolt file of another program, name another file")
+	}
+	version, err := decodeSchema(meta.Get(schemaKey))
+	if err != nil {
+		return damage(err)
+	}
+	if version > schema {
+		return fmt.Errorf("has schema %d, this crumbgate knows schemas up to %d: run the newer crumbgate that wrote it,"+
+			" or restore the backup from before the upgrade", version, schema)
+	}
+	if version < schema || tx.Bucket(dataBucket) == nil {
+		return damage(fmt.Errorf("schema %d, bucket %q present: %t", version, dataBucket, tx.Bucket(dataBucket) != nil))
+	}
+	_, err = lastRevision(meta)
+	return err
+}
+
+// create makes an empty store at path. It is made whole under another name, so
+// that no crash leaves half a store behind, and then linked, which unlike a rename
+// can't replace the store of another process that does the same. A crash can leave
+// a file path.new-… behind, which is of no use to anyone.
+func create(path string) error {
+	dir := filepath.Dir(path)
+	if err := makeDir(dir); err != nil {
+		return fmt.Errorf("creating its directory: %w", err)
+	}
+	tmp, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // with mode 0600
+	if err != nil {
+		return fmt.Errorf("creating it: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	if err := tmp.Close(); err != nil {
+		return fmt.Errorf("creating it: %w", err)
+	}
+	db, err := bolt.Open(tmp.Name(), 0o600, nil)
+	if err != nil {
+		return fmt.Errorf("creating it: %w", err)
+	}
+	err = db.Update(initialise)
+	if closeErr := db.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Link(tmp.Name(), path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("creating it: %w", err)
+	}
+	return nil
+}
+
+// makeDir creates dir and its missing parents, durably.
+func makeDir(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return fmt.Errorf("%s does not exist", dir)
+	}
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
+				return nil // made by another process just now
+			}
+		}
+		return err
+	}
+	return syncDir(parent)
+}
+
+// syncDir makes the names in dir durable. Windows has no such call.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if closeErr := d.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// locked is the error for a file whose lock was not given up in time.
+func locked(path string, waited time.Duration) error {
+	holder := lockHolder(path)
+	if holder == "" {
+		holder = "another crumbgate or Caddy process"
+	}
+	return fmt.Errorf("is in use by %s, which did not let go of it within %v: stop it, or name another file: %w",
+		holder, max(waited, 0), berrors.ErrTimeout)
+}
