@@ -1,0 +1,142 @@
+package token
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/storage"
+)
+
+// GroupDelimiter separates the groups in the header in which Jenkins reads them
+// (ReverseProxySecurityRealm.headerGroupsDelimiter). No group may hold it.
+const GroupDelimiter = "|"
+
+const (
+	maxGroups      = 256
+	maxProfileText = 255  // bytes, of a group, a mail address or a display name
+	maxGroupsBytes = 4096 // of all groups joined: Jenkins refuses a request head over 8192
+)
+
+// A ProfileUpdate says what is to become known of a user. A nil field leaves what
+// is known; an empty one removes it.
+type ProfileUpdate struct {
+	Groups      *[]string
+	Mail        *string
+	DisplayName *string
+}
+
+func (u *ProfileUpdate) apply(old *Profile) (*Profile, error) {
+	p := *old
+	if u.Groups != nil {
+		p.Groups = slices.Clone(*u.Groups)
+		joined := len(strings.Join(p.Groups, GroupDelimiter))
+		if len(p.Groups) > maxGroups || joined > maxGroupsBytes {
+			return nil, fmt.Errorf("%d groups with %d bytes in all are too many: at most %d groups and %d bytes are allowed", len(p.Groups), joined, maxGroups, maxGroupsBytes)
+		}
+		for _, g := range p.Groups {
+			// Jenkins answers 500 to a group of blanks only.
+			if g == "" || g != strings.TrimSpace(g) || strings.Contains(g, GroupDelimiter) {
+				return nil, fmt.Errorf("group %q is empty, begins or ends with a blank, or holds %q: leave that out", g, GroupDelimiter)
+			}
+			if err := checkProfileText("group", g); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if u.Mail != nil {
+		p.Mail = *u.Mail
+		if err := checkProfileText("mail address", p.Mail); err != nil {
+			return nil, err
+		}
+	}
+	if u.DisplayName != nil {
+		p.DisplayName = *u.DisplayName
+		if err := checkProfileText("display name", p.DisplayName); err != nil {
+			return nil, err
+		}
+	}
+	return &p, nil
+}
+
+func checkProfileText(what, s string) error {
+	if len(s) > maxProfileText {
+		return fmt.Errorf("the %s has %d bytes, at most %d are allowed", what, len(s), maxProfileText)
+	}
+	if s != strings.TrimSpace(s) {
+		return fmt.Errorf("the %s %q begins or ends with a blank: leave it out", what, s)
+	}
+	return user.CheckText(what, s)
+}
+
+// updated returns the profiles of all spellings of a user, changed. The caller
+// holds mu.
+func (d *Directory) updated(id user.ID, update ProfileUpdate) ([]*Profile, error) {
+	var profiles []*Profile
+	for o := range d.owners.same(id) {
+		p, err := update.apply(o.profile.Load())
+		if err != nil {
+			return nil, err
+		}
+		profiles = append(profiles, p)
+	}
+	if profiles != nil {
+		return profiles, nil
+	}
+	p, err := update.apply(&Profile{User: id})
+	return []*Profile{p}, err
+}
+
+func profileChanges(profiles []*Profile) []storage.Change {
+	changes := make([]storage.Change, len(profiles))
+	for i, p := range profiles {
+		changes[i] = storage.Change{Key: profilePrefix + string(p.User), Value: encode(p), Expect: storage.Any}
+	}
+	return changes
+}
+
+// show makes stored profiles visible. The caller holds mu.
+func (d *Directory) show(profiles []*Profile) {
+	for _, p := range profiles {
+		d.owners.exact(p.User).profile.Store(p)
+	}
+}
+
+// Profile returns what is known of a user, or an *Error of kind ErrInvalid for an
+// id that is nobody's.
+func (d *Directory) Profile(id string) (*Profile, error) {
+	who, err := user.ParseID(id)
+	if err != nil {
+		return nil, errorf(ErrInvalid, "%v", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o := d.owners.first(who); o != nil {
+		return o.profile.Load(), nil
+	}
+	return &Profile{User: who}, nil
+}
+
+// SetProfile changes what is known of a user, for all of the user's tokens from
+// the next request on. Errors are of type *Error.
+func (d *Directory) SetProfile(ctx context.Context, id string, update ProfileUpdate, actor string) (*Profile, error) {
+	who, err := user.ParseID(id)
+	if err != nil {
+		return nil, errorf(ErrInvalid, "%v", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	profiles, err := d.updated(who, update)
+	if err != nil {
+		return nil, errorf(ErrInvalid, "%v", err)
+	}
+	if err := d.apply(ctx, profileChanges(profiles)...); err != nil {
+		return nil, err
+	}
+	d.show(profiles)
+	p := profiles[0]
+	d.log.Info("user profile changed", "user", p.User, "groups", p.Groups, "actor", actor)
+	return p, nil
+}

@@ -1,0 +1,213 @@
+package token
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"strings"
+)
+
+// A Format is the shape of a secret.
+type Format int
+
+const (
+	// Native is "cg_", 30 random base62 characters (178 bits), and the CRC-32 (IEEE)
+	// of all that as 6 base62 characters: 39 bytes, one block of SHA-256. Scanners
+	// find it by its prefix, and a typing error is told from a wrong token without a
+	// look-up.
+	Native Format = iota
+	// Jenkins is "11" and 32 lower-case hex digits (128 bits), as Jenkins has issued
+	// since 2.129, for tools that insist on the shape
+	// (jenkins.security.apitoken.ApiTokenStore).
+	Jenkins
+)
+
+const (
+	nativePrefix = "cg_"
+	nativeRandom = 30
+	nativeLen    = len(nativePrefix) + nativeRandom + 6
+	jenkinsLen   = 2 + 32
+
+	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// ParseFormat returns the format of a name as people write it; the empty name is
+// Native.
+func ParseFormat(name string) (Format, error) {
+	switch name {
+	case "", "native":
+		return Native, nil
+	case "jenkins":
+		return Jenkins, nil
+	}
+	return 0, fmt.Errorf("unknown token format %q: use native or jenkins", name)
+}
+
+// A Secret is a token as its holder has it. However it is printed, logged or
+// encoded, it does not show; only Reveal gives it away.
+//
+// It is a pointer because fmt asks no method of a value in an unexported field,
+// nor under %p, and prints what it finds: there it is an address.
+type Secret struct{ s *string }
+
+const redacted = "REDACTED"
+
+// NewSecret makes a secret of format f.
+func NewSecret(f Format) Secret {
+	if f == Jenkins {
+		var b [16]byte
+		rand.Read(b[:])
+		s := "11" + hex.EncodeToString(b[:])
+		return Secret{&s}
+	}
+	b := make([]byte, 0, nativeLen)
+	b = append(b, nativePrefix...)
+	for len(b) < len(nativePrefix)+nativeRandom {
+		var r [32]byte
+		rand.Read(r[:])
+		for _, c := range r {
+			// 248 is the largest multiple of 62 in a byte: what lies above would make
+			// some characters more likely than others.
+			if c < 248 && len(b) < len(nativePrefix)+nativeRandom {
+				b = append(b, base62[c%62])
+			}
+		}
+	}
+	sum := checksum(b)
+	s := string(append(b, sum[:]...))
+	return Secret{&s}
+}
+
+// Reveal returns the secret itself, for the one moment at which its holder is
+// told. The zero Secret is empty.
+func (s Secret) Reveal() string {
+	if s.s == nil {
+		return ""
+	}
+	return *s.s
+}
+
+// Digest returns what is stored in place of the secret.
+func (s Secret) Digest() Digest {
+	d, err := Parse(s.Reveal())
+	if err != nil {
+		panic("token: a secret was made in a shape that does not parse")
+	}
+	return d
+}
+
+// String returns "REDACTED".
+func (Secret) String() string { return redacted }
+
+// Format implements fmt.Formatter, so that no verb shows the secret.
+func (Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+
+// MarshalText implements encoding.TextMarshaler, which JSON and zap use.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue implements slog.LogValuer.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// A Digest is the SHA-256 of a secret, which is all that is ever stored of it. A
+// slow hash would add nothing: the secret has at least 128 random bits.
+type Digest [sha256.Size]byte
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. Without it a digest that
+// was cut short in the store would be filled with zeros, and be nobody's.
+func (d *Digest) UnmarshalBinary(b []byte) error {
+	if len(b) != len(d) {
+		return fmt.Errorf("a digest of %d bytes, expected %d", len(b), len(d))
+	}
+	copy(d[:], b)
+	return nil
+}
+
+// ErrShape is returned by Parse for what no secret looks like.
+var ErrShape = errors.New("not in the shape of a token")
+
+// ErrChecksum is returned by Parse for what looks like a native secret but has
+// been mistyped, cut or made up.
+var ErrChecksum = errors.New("the checksum of the token is wrong")
+
+// Parse returns the digest of a presented secret. Shape and checksum are tested
+// before anything is hashed. The digest of the Jenkins format is over the 32
+// characters after "11", as Jenkins stores it, so that digests can be taken over;
+// unlike Jenkins, Parse insists on the "11".
+func Parse[T string | []byte](presented T) (Digest, error) {
+	switch len(presented) {
+	case nativeLen:
+		var p [nativeLen]byte // copied, as a conversion to []byte would allocate
+		copy(p[:], presented)
+		return parseNative(p)
+	case jenkinsLen:
+		var p [jenkinsLen]byte
+		copy(p[:], presented)
+		return parseJenkins(p)
+	}
+	return Digest{}, ErrShape
+}
+
+func parseNative(p [nativeLen]byte) (Digest, error) {
+	if string(p[:len(nativePrefix)]) != nativePrefix {
+		return Digest{}, ErrShape
+	}
+	for _, c := range p[len(nativePrefix):] {
+		if !('0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
+			return Digest{}, ErrShape
+		}
+	}
+	const body = len(nativePrefix) + nativeRandom
+	// The checksum is no secret: anybody can compute it. An early exit tells nothing.
+	if checksum(p[:body]) != [6]byte(p[body:]) {
+		return Digest{}, ErrChecksum
+	}
+	return sha256.Sum256(p[:]), nil
+}
+
+func parseJenkins(p [jenkinsLen]byte) (Digest, error) {
+	if p[0] != '1' || p[1] != '1' {
+		return Digest{}, ErrShape
+	}
+	for _, c := range p[2:] {
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+			return Digest{}, ErrShape
+		}
+	}
+	return sha256.Sum256(p[2:]), nil
+}
+
+// checksum returns the CRC-32 of b in base62. crc32.ChecksumIEEE would make b
+// escape to the heap, on every request.
+func checksum(b []byte) [6]byte {
+	var out [6]byte
+	sum := ^uint32(0)
+	for _, c := range b {
+		sum = crc32.IEEETable[byte(sum)^c] ^ sum>>8
+	}
+	sum = ^sum
+	for i := len(out) - 1; i >= 0; i-- {
+		out[i] = base62[sum%62]
+		sum /= 62
+	}
+	return out
+}
+
+// ContainsSecret tells whether text holds something that is, without any doubt,
+// a secret of the Native format. It is for what must never be passed on or
+// logged; the Jenkins format has no checksum to be certain by.
+func ContainsSecret(text string) bool {
+	for {
+		at := strings.Index(text, nativePrefix)
+		if at < 0 || len(text)-at < nativeLen {
+			return false
+		}
+		if _, err := Parse(text[at : at+nativeLen]); err == nil {
+			return true
+		}
+		text = text[at+len(nativePrefix):]
+	}
+}
