@@ -1,0 +1,115 @@
+package gateway_test
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"testing"
+
+	"github.com/crumbgate/crumbgate/gateway"
+	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/storage/boltstore"
+)
+
+// discard is a ResponseWriter that costs nothing.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+// serving returns a function that serves one request as a script makes it, all
+// but the way through the next handler.
+func serving(t testing.TB, method string) func() {
+	t.Helper()
+	store, err := boltstore.Open(filepath.Join(t.TempDir(), "tokens.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	directory, err := token.Open(t.Context(), store, token.Config{Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := directory.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	_, secret, err := directory.Create(t.Context(), token.Request{User: "release-bot", Expires: "never", Actor: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, err := gateway.New(gateway.Config{
+		Lookup: func(d token.Digest) (*token.Token, error) { return directory.Find(d), nil },
+		Count:  directory.Count,
+		Log:    log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed := 0
+	next := func(w http.ResponseWriter, r *http.Request) error {
+		if r.URL.Path == "/crumbIssuer/api/json" {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Set-Cookie", "JSESSIONID.0a1b2c3d=node01abcdef.node0;Path=/;HttpOnly")
+			_, err := io.WriteString(w, `{"_class":"hudson.security.csrf.DefaultCrumbIssuer","crumb":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","crumbRequestField":"Jenkins-Crumb"}`)
+			return err
+		}
+		if r.Header["X-Forwarded-User"][0] != "release-bot" || r.Header["Authorization"] != nil || r.Method == http.MethodPost && r.Header["Jenkins-Crumb"] == nil {
+			t.Fatalf("passed on with %v", r.Header)
+		}
+		passed++
+		return nil
+	}
+	authorization := []string{basicAuth("release-bot", secret.Reveal())}
+	r := &http.Request{
+		Method: method, URL: &url.URL{Path: "/job/team/job/service/job/main/lastBuild/api/json", RawQuery: "tree=result,building"}, Host: "jenkins.example.org",
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: "10.20.30.41:50114",
+		Header: http.Header{
+			"Accept": {"*/*"}, "Accept-Encoding": {"gzip, deflate"}, "Accept-Language": {"en"}, "Connection": {"keep-alive"},
+			"User-Agent": {"python-requests/2.32.3"}, "X-Forwarded-For": {"10.20.30.41"}, "X-Forwarded-Host": {"jenkins.example.org"},
+			"X-Forwarded-Proto": {"https"}, "X-Request-Id": {"5b8f2e6d-54a3-4b54-9f0e-1a4c66b0b3aa"}, "Content-Type": {"application/json"},
+			"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+		},
+	}
+	w := discard{http.Header{"Server": {"Caddy"}}}
+	return func() {
+		before := passed
+		r.Header["Authorization"] = authorization
+		r.Body = http.NoBody
+		if err := gate.ServeHTTP(w, r, next); err != nil || passed != before+1 {
+			t.Fatalf("ServeHTTP = %v, passed %d times", err, passed-before)
+		}
+		for _, set := range []string{"X-Forwarded-User", "Cookie", "Jenkins-Crumb"} {
+			delete(r.Header, set)
+		}
+	}
+}
+
+func BenchmarkGate(b *testing.B) {
+	for _, method := range []string{"GET", "POST"} {
+		b.Run(method, func(b *testing.B) {
+			serve := serving(b, method)
+			serve()
+			b.ReportAllocs()
+			for b.Loop() {
+				serve()
+			}
+		})
+	}
+}
+
+// The decision and the headers of a request allocate little. A POST makes do with
+// 7, but under the race detector a sync.Pool forgets some of what it is given.
+func TestAllocations(t *testing.T) {
+	for method, most := range map[string]float64{"GET": 6, "POST": 12} {
+		serve := serving(t, method)
+		serve()
+		if n := testing.AllocsPerRun(100, serve); n > most {
+			t.Errorf("%s: %v allocations, want at most %v", method, n, most)
+		}
+	}
+}

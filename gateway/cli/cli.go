@@ -1,0 +1,204 @@
+// Package cli has the commands with which an operator manages tokens and users,
+// for a command line made with cobra. They speak to a running gateway through its
+// admin endpoint and keep nothing themselves.
+//
+// Results are printed on stdout, errors and hints on stderr. The exit status is 0
+// if all was done, 1 if something failed, and 2 if the command line is wrong and
+// nothing was tried.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+	"github.com/spf13/cobra"
+
+	"github.com/crumbgate/crumbgate/gateway/admin"
+)
+
+// Env is what the commands need of the outside world. All fields are required.
+type Env struct {
+	Stdout, Stderr io.Writer
+	Now            func() time.Time // in the time zone in which times are printed
+	Username       string           // who runs the command, for the records; may be empty
+
+	// Dial returns the way to the admin endpoint at an address, if it is not "", or
+	// else at the one that a configuration file, read by an adapter, sets; both may
+	// be "".
+	Dial func(address, configFile, adapter string) (admin.Do, error)
+
+	// Serve runs a gateway from a Caddyfile until stop is called. What Caddy itself
+	// writes goes into a directory.
+	Serve func(caddyfile, dir string) (stop func() error, err error)
+	// Program is how the command was called, to be told to people.
+	Program string
+
+	// Exit returns what a command has to return for the process to end with a status
+	// of 1 or 2. The error err has been printed.
+	Exit func(status int, err error) error
+}
+
+// Setup makes a command of the program the one that the others are below.
+func Setup(cmd *cobra.Command, env Env) {
+	env.group(cmd, env.token(), env.user(), env.health(), env.demo())
+}
+
+// A usageError says what is wrong with a command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// fail prints an error and returns what the command returns for it.
+func (e *Env) fail(cmd *cobra.Command, err error) error {
+	fmt.Fprintf(e.Stderr, "Error: %v\n", err)
+	if errors.As(err, new(usageError)) {
+		fmt.Fprintf(e.Stderr, "See: %s --help\n", cmd.CommandPath())
+		return e.Exit(2, err)
+	}
+	return e.Exit(1, err)
+}
+
+// runs makes a command do something, and print its errors once and in our way.
+func (e *Env) runs(cmd *cobra.Command, do func(ctx context.Context, args []string) error) *cobra.Command {
+	cmd.SilenceErrors = true
+	cmd.SilenceUsage = true
+	cmd.Args = cobra.ArbitraryArgs // do refuses what it does not take
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return e.fail(cmd, usageError{err})
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := do(cmd.Context(), args); err != nil {
+			return e.fail(cmd, err)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// group makes a command of others. A misspelt one is an error: cobra would print
+// the help and exit with 0, which a script takes for success.
+func (e *Env) group(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(commands...)
+	return e.runs(cmd, func(_ context.Context, args []string) error {
+		if len(args) > 0 {
+			return usagef("%s has no command %q", cmd.CommandPath(), args[0])
+		}
+		return cmd.Help()
+	})
+}
+
+// noArguments refuses the arguments of a command that takes flags only.
+func noArguments(args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q: everything is given by flags", args[0])
+	}
+	return nil
+}
+
+// connection adds the flags by which a command finds the gateway, as Caddy's own
+// commands have them.
+func (e *Env) connection(cmd *cobra.Command) (dial func() (*admin.Client, error)) {
+	var address, configFile, adapter string
+	flags := cmd.Flags()
+	flags.StringVar(&address, "address", "", "address of Caddy's admin endpoint (default: that of --config, or localhost:2019)")
+	flags.StringVarP(&configFile, "config", "c", "", "configuration file to take the address of the admin endpoint from")
+	flags.StringVarP(&adapter, "adapter", "a", "", "name of the adapter for --config, unless it is a Caddyfile or JSON")
+	return func() (*admin.Client, error) {
+		do, err := e.Dial(address, configFile, adapter)
+		if err != nil {
+			return nil, err
+		}
+		return admin.NewClient(do), nil
+	}
+}
+
+func (e *Env) health() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Tells whether the gateway is running and its token store is open",
+		Long: `Tells whether the gateway is running and its token store is open.
+
+The exit status is 0 if so and 1 if not, as a container's health check takes it.`,
+		Example: `  caddy crumbgate health`,
+	}
+	dial := e.connection(cmd)
+	asJSON := jsonFlag(cmd)
+	return e.runs(cmd, func(ctx context.Context, args []string) error {
+		if err := noArguments(args); err != nil {
+			return err
+		}
+		client, err := dial()
+		if err != nil {
+			return err
+		}
+		health, err := client.Health(ctx)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return e.printJSON(health)
+		}
+		return e.printf("%s, %s\n", health.Status, english.Plural(health.Tokens, "token", ""))
+	})
+}
+
+func jsonFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("json", false, "print the answer of the gateway as JSON")
+}
+
+func (e *Env) printJSON(v any) error {
+	encoder := json.NewEncoder(e.Stdout)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+func (e *Env) printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(e.Stdout, format, args...)
+	return err
+}
+
+const day = 24 * time.Hour
+
+// spans are the units of time. Days go further than humanize's own, which would
+// call both 60 days and 89 two months.
+var spans = []humanize.RelTimeMagnitude{
+	{D: time.Minute, Format: "now"},
+	{D: 2 * time.Minute, Format: "1 minute %s"},
+	{D: time.Hour, Format: "%d minutes %s", DivBy: time.Minute},
+	{D: 2 * time.Hour, Format: "1 hour %s"},
+	{D: day, Format: "%d hours %s", DivBy: time.Hour},
+	{D: 2 * day, Format: "1 day %s"},
+	{D: 730 * day, Format: "%d days %s", DivBy: day},
+	{D: math.MaxInt64, Format: "%d years %s", DivBy: 365 * day},
+}
+
+// since tells how long ago, or how far ahead, a moment is.
+func (e *Env) since(t admin.Time) string {
+	if t == 0 {
+		return "never"
+	}
+	then, now := time.Unix(int64(t), 0), e.Now()
+	if then.After(now) {
+		then = then.Add(time.Minute - time.Second) // so that a new token's 90 days are not 89
+	}
+	return humanize.CustomRelTime(then, now, "ago", "from now", spans)
+}
+
+// when tells a moment in full.
+func (e *Env) when(t admin.Time) string {
+	if t == 0 {
+		return "never"
+	}
+	now := e.Now()
+	return fmt.Sprintf("%s (%s)", time.Unix(int64(t), 0).In(now.Location()).Format("2006-01-02 15:04 MST"), e.since(t))
+}

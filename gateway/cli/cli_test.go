@@ -1,0 +1,261 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+
+	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/cli"
+	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/storage/boltstore"
+)
+
+// TestScripts runs the scripts in testdata, each with a gateway of its own, whose
+// clock stands at 2026-11-23 12:00 UTC. Their commands, beside testscript's own:
+//
+//	caddy crumbgate …      runs our command; it must end with status 0, with ! in front with 1
+//	misuse crumbgate …     the same, and must end with status 2
+//	full crumbgate …       the same with a stdout that takes nothing, and must end with status 1
+//	id VAR USER NAME       sets VAR to the id of a token
+//	use ID ADDRESS         uses a token once, from an address
+//	clock DURATION         moves the clock on
+//	requests REGEXP        the gateway has received such a request; with ! it has not
+//	log REGEXP             the same for the gateway's log
+//	stop                   stops the gateway
+//	close                  the gateway goes on without its store
+//
+// After a creation SECRET is the secret. Whatever the script does, a secret must
+// be on stdout once, when it is made, and nowhere else.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               startGateway,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"caddy": func(ts *testscript.TestScript, neg bool, args []string) {
+				want := 0
+				if neg {
+					want = 1
+				}
+				of(ts).run(ts, want, args, nil)
+			},
+			"misuse":   func(ts *testscript.TestScript, _ bool, args []string) { of(ts).run(ts, 2, args, nil) },
+			"full":     func(ts *testscript.TestScript, _ bool, args []string) { of(ts).run(ts, 1, args, syscall.ENOSPC) },
+			"id":       func(ts *testscript.TestScript, _ bool, args []string) { of(ts).id(ts, args) },
+			"use":      func(ts *testscript.TestScript, _ bool, args []string) { of(ts).use(ts, args) },
+			"clock":    func(ts *testscript.TestScript, _ bool, args []string) { of(ts).move(ts, args) },
+			"requests": func(ts *testscript.TestScript, neg bool, args []string) { of(ts).requests.match(ts, neg, args) },
+			"log":      func(ts *testscript.TestScript, neg bool, args []string) { of(ts).log.match(ts, neg, args) },
+			"stop":     func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).server.Close() },
+			"case-matters": func(ts *testscript.TestScript, _ bool, _ []string) {
+				of(ts).directory.SetUserIDs(user.CaseSensitive)
+			},
+			"close": func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).closed.Store(true) },
+		},
+	})
+}
+
+type gateway struct {
+	server    *httptest.Server
+	directory *token.Directory
+	closed    atomic.Bool  // to the handler
+	now       atomic.Int64 // Unix seconds
+	requests  transcript   // method and URI, as Caddy's admin endpoint logs them
+	log       transcript
+	secrets   []string
+}
+
+type key struct{}
+
+func of(ts *testscript.TestScript) *gateway { return ts.Value(key{}).(*gateway) }
+
+// startGateway starts the gateway of a script and stops it when that ends.
+func startGateway(env *testscript.Env) error {
+	g := new(gateway)
+	env.Values[key{}] = g
+	g.now.Store(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC).Unix())
+	store, err := boltstore.Open(filepath.Join(env.WorkDir, ".store", "tokens.db"), boltstore.Options{})
+	if err != nil {
+		return err
+	}
+	g.directory, err = token.Open(context.Background(), store, token.Config{
+		Log: slog.New(slog.NewTextHandler(&g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now: g.clock,
+	})
+	if err != nil {
+		return err
+	}
+	handler := admin.NewHandler(admin.Config{
+		Now: g.clock,
+		Directory: func() (*token.Directory, error) {
+			if g.closed.Load() {
+				return nil, errors.New("the configuration has no crumbgate in it")
+			}
+			return g.directory, nil
+		},
+	})
+	g.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(&g.requests, r.Method, r.RequestURI)
+		handler.ServeHTTP(w, r)
+	}))
+	env.Setenv("ADDRESS", g.server.Listener.Addr().String())
+	env.Setenv("CONTROL", "a\x1b[2J")
+	env.Setenv("BROKEN", "a\xff")
+	env.Defer(func() {
+		g.server.Close()
+		if err := g.directory.Close(); err != nil {
+			env.T().Fatal(err)
+		}
+		for _, secret := range g.secrets {
+			if strings.Contains(g.requests.String()+g.log.String(), secret) {
+				env.T().Fatal("the log of the gateway holds a secret")
+			}
+		}
+	})
+	return nil
+}
+
+func (g *gateway) clock() time.Time { return time.Unix(g.now.Load(), 0).UTC() }
+
+// dial takes the file for the address itself: how Caddy reads it is not ours.
+func (g *gateway) dial(ts *testscript.TestScript) func(address, configFile, adapter string) (admin.Do, error) {
+	return func(address, configFile, adapter string) (admin.Do, error) {
+		switch {
+		case address != "":
+		case adapter != "":
+			return nil, fmt.Errorf("unrecognized config adapter: %s", adapter)
+		case configFile != "":
+			address = strings.TrimSpace(ts.ReadFile(configFile))
+		default:
+			address = g.server.Listener.Addr().String()
+		}
+		return admin.Dial("tcp", address), nil
+	}
+}
+
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+var secretPattern = regexp.MustCompile(`\b(cg_[0-9A-Za-z]{36}|11[0-9a-f]{32})\b`)
+
+// An output is a buffer that fails to take anything if err is not nil.
+type output struct {
+	bytes.Buffer
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	return o.Buffer.Write(p)
+}
+
+// run runs a command line and looks at its status and for secrets.
+func (g *gateway) run(ts *testscript.TestScript, want int, args []string, writing error) {
+	stdout, stderr := output{err: writing}, output{}
+	group := &cobra.Command{Use: "crumbgate"}
+	cli.Setup(group, cli.Env{
+		Stdout: &stdout, Stderr: &stderr,
+		Now:      g.clock,
+		Username: "operator",
+		Dial:     g.dial(ts),
+		Exit:     func(status int, _ error) error { return exitError(status) },
+	})
+	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
+	root.AddCommand(group)
+	root.SetArgs(args)
+	root.SetOut(&stdout)
+	root.SetErr(&stderr)
+
+	status := exitError(0)
+	if err := root.Execute(); err != nil && !errors.As(err, &status) {
+		ts.Fatalf("caddy %q: %v, which the command did not print", args, err)
+	}
+	ts.Stdout().Write(stdout.Bytes())
+	ts.Stderr().Write(stderr.Bytes())
+
+	for _, secret := range g.secrets {
+		if strings.Contains(stdout.String()+stderr.String(), secret) {
+			ts.Fatalf("the secret of an older token is printed")
+		}
+	}
+	made := secretPattern.FindAllString(stdout.String(), -1)
+	if len(made) > 1 || secretPattern.MatchString(stderr.String()) {
+		ts.Fatalf("a secret is printed more than once, or on stderr")
+	}
+	if len(made) == 1 {
+		ts.Setenv("SECRET", made[0])
+		g.secrets = append(g.secrets, made[0])
+	}
+	if int(status) != want {
+		ts.Fatalf("caddy %q ends with status %d, want %d\n%s", args, status, want, stderr.String())
+	}
+}
+
+func (g *gateway) find(ts *testscript.TestScript, want func(*token.Record) bool) *token.Token {
+	found := g.directory.List(func(t *token.Token) bool { return want(t.Record()) })
+	if len(found) != 1 {
+		ts.Fatalf("%d tokens match, want 1", len(found))
+	}
+	return found[0]
+}
+
+func (g *gateway) id(ts *testscript.TestScript, args []string) {
+	ts.Setenv(args[0], g.find(ts, func(r *token.Record) bool {
+		return string(r.Owner) == args[1] && r.Name == args[2]
+	}).Record().ID.String())
+}
+
+func (g *gateway) use(ts *testscript.TestScript, args []string) {
+	g.directory.Count(g.find(ts, func(r *token.Record) bool { return r.ID.String() == args[0] }), args[1])
+}
+
+func (g *gateway) move(ts *testscript.TestScript, args []string) {
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	g.now.Add(int64(d / time.Second))
+}
+
+// A transcript is a log that tests look at while it is written.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
+}
+
+func (t *transcript) match(ts *testscript.TestScript, neg bool, args []string) {
+	if re := regexp.MustCompile(`(?m)` + args[0]); re.MatchString(t.String()) == neg {
+		ts.Fatalf("match of %q: %v\n%s", args[0], !neg, t)
+	}
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/crumbgate/crumbgate/gateway/admin"
+)
+
+func (e *Env) user() *cobra.Command {
+	return e.group(&cobra.Command{
+		Use:   "user",
+		Short: "Shows and sets what Jenkins is told of a token's user",
+		Long: `Shows and sets what the gateway tells Jenkins of a user beside the id: groups,
+mail address and display name. It holds for all tokens of the user.`,
+		Example: `  caddy crumbgate user show alice
+  caddy crumbgate user set alice --groups dev,release`,
+	}, e.userShow(), e.userSet())
+}
+
+func (e *Env) userShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show USER",
+		Short:   "Shows what is known of a user",
+		Example: `  caddy crumbgate user show alice`,
+	}
+	dial := e.connection(cmd)
+	asJSON := jsonFlag(cmd)
+	return e.runs(cmd, func(ctx context.Context, args []string) error {
+		if len(args) != 1 {
+			return usagef("name one user, as in: caddy crumbgate user show alice")
+		}
+		client, err := dial()
+		if err != nil {
+			return err
+		}
+		user, err := client.User(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return e.printUser(user, *asJSON)
+	})
+}
+
+func (e *Env) userSet() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "set USER [--groups GROUP,…] [--mail ADDRESS] [--display-name NAME]",
+		Short: "Sets what is known of a user",
+		Long: `Sets what is known of a user, for all of the user's tokens and from the next
+request on. What is not given stays as it is; what is given empty is removed.`,
+		Example: `  caddy crumbgate user set alice --groups dev,release --mail alice@example.com
+  caddy crumbgate user set alice --groups ""`,
+	}
+	dial := e.connection(cmd)
+	update := profileFlags(cmd)
+	asJSON := jsonFlag(cmd)
+	return e.runs(cmd, func(ctx context.Context, args []string) error {
+		if len(args) != 1 {
+			return usagef("name one user, as in: caddy crumbgate user set alice --groups dev,release")
+		}
+		profile := update()
+		if profile.Empty() {
+			return usagef("say what to set: --groups, --mail or --display-name")
+		}
+		client, err := dial()
+		if err != nil {
+			return err
+		}
+		profile.Actor = e.Username
+		user, err := client.UpdateUser(ctx, args[0], profile)
+		if err != nil {
+			return err
+		}
+		return e.printUser(user, *asJSON)
+	})
+}
+
+// profileFlags adds the flags for what is known of a user. The update holds those
+// that were given.
+func profileFlags(cmd *cobra.Command) (update func() admin.UserUpdate) {
+	flags := cmd.Flags()
+	groups := flags.StringSlice("groups", nil, "groups of the user, separated by commas")
+	mail := flags.String("mail", "", "mail address of the user")
+	displayName := flags.String("display-name", "", "name of the user as Jenkins shows it")
+	return func() admin.UserUpdate {
+		var u admin.UserUpdate
+		if flags.Changed("groups") {
+			u.Groups = groups
+		}
+		if flags.Changed("mail") {
+			u.Mail = mail
+		}
+		if flags.Changed("display-name") {
+			u.DisplayName = displayName
+		}
+		return u
+	}
+}
+
+func (e *Env) printUser(u admin.User, asJSON bool) error {
+	if asJSON {
+		return e.printJSON(u)
+	}
+	table := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "User:\t%s\n", u.ID)
+	fmt.Fprintf(table, "Groups:\t%s\n", noneIfEmpty(strings.Join(u.Groups, ", ")))
+	fmt.Fprintf(table, "Mail:\t%s\n", noneIfEmpty(u.Mail))
+	fmt.Fprintf(table, "Display name:\t%s\n", noneIfEmpty(u.DisplayName))
+	return table.Flush()
+}
+
+func noneIfEmpty(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}

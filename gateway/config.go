@@ -1,0 +1,178 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/user"
+)
+
+// Defaults of Config.
+const (
+	DefaultReplayLimit  = 1 << 20
+	DefaultCrumbTimeout = 10 * time.Second
+	DefaultMaxSessions  = 10_000
+)
+
+// Config is what a Gate is made of. Lookup, Count and Log are required; the zero
+// value of everything else is its default.
+type Config struct {
+	// Lookup returns the token of a digest, nil if there is none. An error means
+	// that nobody can tell, and the request is refused with 503.
+	Lookup func(token.Digest) (*token.Token, error)
+	// Count counts a use of a token. It must not wait.
+	Count func(t *token.Token, addr string)
+	Log   *slog.Logger
+	Now   func() time.Time // time.Now
+	// Metrics count what the gate does; several gates can share them. By default
+	// nobody sees them.
+	Metrics *Metrics
+
+	// ClientAddr returns the address that a request counts for, by default that of
+	// its peer.
+	ClientAddr func(*http.Request) string
+	// Trusted tells whether the peer of a request is a proxy that may say where the
+	// request comes from. By default none is.
+	Trusted func(*http.Request) bool
+	// Admitted is told of each request that goes on, before it does: for access
+	// logs and placeholders.
+	Admitted func(*http.Request, *token.Token)
+	// Refused is told of each request that does not go on, before it is answered.
+	Refused func(*http.Request, Reason)
+	// Fork returns a request ready to go through the next handler although another
+	// has already, or will: for the crumb and for a replay. By default it is the
+	// request itself.
+	Fork func(http.ResponseWriter, *http.Request) *http.Request
+
+	// Prefix is Jenkins' context path, such as "/jenkins"; "" is the root.
+	Prefix string
+	// Headers in which Jenkins reads the identity; the defaults are those of its
+	// reverse-proxy-auth plugin.
+	UserHeader, GroupsHeader, MailHeader, DisplayNameHeader string
+	// TokenHeader is a second header in which a token may come, none by default.
+	TokenHeader string
+	// CrumbField is the name that Jenkins must give to its crumb; by default it may
+	// give any.
+	CrumbField string
+	// UserIDs tells which spellings of a user id are the same.
+	UserIDs user.Strategy
+	// ReplayLimit is how many bytes of a body are kept to send it again.
+	ReplayLimit int64
+	// CrumbTimeout bounds how long Jenkins may take to give a crumb.
+	CrumbTimeout time.Duration
+	// MaxSessions bounds for how many users a Jenkins session is kept.
+	MaxSessions int
+}
+
+// defaultIdentity are the headers that the reverse-proxy-auth plugin offers, in
+// the order of Config's fields.
+var defaultIdentity = [4]string{"X-Forwarded-User", "X-Forwarded-Groups", "X-Forwarded-Mail", "X-Forwarded-DisplayName"}
+
+// reserved are headers that a gateway or a proxy uses itself: none of them can be
+// taken for an identity, a token or a crumb.
+var reserved = []string{
+	"Authorization", "Connection", "Content-Length", "Content-Type", "Cookie", "Expect", "Forwarded", "Host", "Keep-Alive",
+	"Origin", "Proxy-Authorization", "Proxy-Connection", "Referer", "Set-Cookie", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
+}
+
+// Defaulted returns c with its defaults filled in and its header names in
+// canonical form, or an error that names the setting and says what to do.
+func (c Config) Defaulted() (Config, error) {
+	headers := []struct {
+		setting  string
+		name     *string
+		fallback string
+	}{
+		{"user_header", &c.UserHeader, defaultIdentity[0]},
+		{"groups_header", &c.GroupsHeader, defaultIdentity[1]},
+		{"mail_header", &c.MailHeader, defaultIdentity[2]},
+		{"display_name_header", &c.DisplayNameHeader, defaultIdentity[3]},
+		{"token_header", &c.TokenHeader, ""},
+		{"crumb_field", &c.CrumbField, ""},
+	}
+	used := make(map[string]string)
+	for _, h := range headers {
+		if *h.name == "" {
+			*h.name = h.fallback
+		}
+		if *h.name == "" {
+			continue
+		}
+		if !httpguts.ValidHeaderFieldName(*h.name) || len(*h.name) > 128 {
+			return c, fmt.Errorf("%s %q is not a name for a header (RFC 9110, section 5.1)", h.setting, *h.name)
+		}
+		*h.name = textproto.CanonicalMIMEHeaderKey(*h.name)
+		// Headers of the plugin are scrubbed under any configuration.
+		identity := h.fallback == "" && slices.ContainsFunc(defaultIdentity[:], func(d string) bool { return folded(d) == folded(*h.name) })
+		if identity || slices.Contains(reserved, *h.name) {
+			return c, fmt.Errorf("%s can't be %s, which has another meaning: choose another name", h.setting, *h.name)
+		}
+		if other, taken := used[folded(*h.name)]; taken {
+			return c, fmt.Errorf("%s and %s are both %s: give them different names", other, h.setting, *h.name)
+		}
+		used[folded(*h.name)] = h.setting
+	}
+	if c.Prefix != "" {
+		escaped := (&url.URL{Path: c.Prefix}).EscapedPath() != c.Prefix
+		odd := strings.Contains(c.Prefix, ";") || strings.Contains(c.Prefix, "//") || strings.Contains(c.Prefix, "/.")
+		if !strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") || escaped || odd {
+			return c, fmt.Errorf("prefix %q is not a context path: it begins with a slash, does not end with one, and is plain, such as /jenkins", c.Prefix)
+		}
+	}
+	switch {
+	case c.ReplayLimit < 0:
+		return c, errors.New("body_limit is negative: use 0 for the default of 1 MiB")
+	case c.CrumbTimeout < 0:
+		return c, errors.New("crumb_timeout is negative: use 0 for the default of 10s")
+	case c.MaxSessions < 0:
+		return c, errors.New("max_sessions is negative: use 0 for the default of 10000")
+	}
+	if c.ReplayLimit == 0 {
+		c.ReplayLimit = DefaultReplayLimit
+	}
+	if c.CrumbTimeout == 0 {
+		c.CrumbTimeout = DefaultCrumbTimeout
+	}
+	if c.MaxSessions == 0 {
+		c.MaxSessions = DefaultMaxSessions
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.ClientAddr == nil {
+		c.ClientAddr = peerAddr
+	}
+	if c.Trusted == nil {
+		c.Trusted = func(*http.Request) bool { return false }
+	}
+	if c.Admitted == nil {
+		c.Admitted = func(*http.Request, *token.Token) {}
+	}
+	if c.Refused == nil {
+		c.Refused = func(*http.Request, Reason) {}
+	}
+	if c.Fork == nil {
+		c.Fork = func(_ http.ResponseWriter, r *http.Request) *http.Request { return r }
+	}
+	return c, nil
+}
+
+func peerAddr(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

@@ -1,0 +1,301 @@
+package gateway
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/token"
+)
+
+// forward is one admitted request on its way to Jenkins.
+type forward struct {
+	gate  *Gate
+	token *token.Token
+	addr  string // of the client
+	next  Next
+}
+
+// key is for whom the Jenkins session of the request is.
+func (f *forward) key() crumb.Key {
+	key := crumb.Key{User: f.token.Record().Owner}
+	if f.gate.crumbBindsAddr.Load() {
+		key.Addr = f.addr
+	}
+	return key
+}
+
+// serve sends the request on with Jenkins' session and, where Jenkins checks it,
+// the crumb. Jenkins checks POST and nothing else
+// (hudson.security.csrf.CrumbFilter).
+func (f *forward) serve(w http.ResponseWriter, r *http.Request, path route) error {
+	if r.Method == http.MethodPost {
+		return f.post(w, r)
+	}
+	if tail, ok := path.crumbAPI(); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return f.issue(w, r, tail)
+	}
+	// Jenkins opens a session for each page that is asked for without one, but not
+	// for its API, to which most requests go. Those do without the header.
+	if !path.isAPI() {
+		if s := f.gate.broker.Cached(f.key()); s != nil && s.Cookie != "" {
+			r.Header["Cookie"] = []string{s.Cookie}
+		}
+	}
+	return f.send(&answerWriter{ResponseWriter: w}, r)
+}
+
+func (f *forward) send(a *answerWriter, r *http.Request) error {
+	err := f.next(a, r)
+	if !a.wrote { // the server will, with the header as it is
+		delete(a.Header(), "Set-Cookie")
+	}
+	return err
+}
+
+// post sends a request on with a crumb, and once more with a new one if Jenkins
+// says that the crumb is not valid: it has been restarted, or has forgotten the
+// session. It says so before it acts on the request.
+func (f *forward) post(w http.ResponseWriter, r *http.Request) error {
+	body := newReplayBody(r, f.gate.ReplayLimit)
+	session, err := f.session(r, nil, body.mayOutgrow)
+	if err != nil {
+		return f.crumbFailed(w, r, err)
+	}
+	before := takeSnapshot(r, w.Header())
+	defer before.drop()
+
+	first := &answerWriter{ResponseWriter: w, watch: true}
+	sent, _ := body.open()
+	defer body.close()
+	attach(r, session, sent)
+	err = f.send(first, r)
+	switch {
+	case !first.held:
+		return err
+	case err != nil: // the answer broke off; whoever handles that has nothing to do with its header
+		before.answer.restore(w.Header())
+		return err
+	}
+	verdict := crumb.Judge(w.Header(), first.body)
+	if verdict == crumb.NotRefused {
+		first.release()
+		return nil
+	}
+	again := before.again()
+	renewed, err := f.session(again, session, false)
+	if err != nil {
+		before.answer.restore(w.Header())
+		return f.crumbFailed(w, r, err)
+	}
+	if verdict == crumb.Unclear && renewed.Cookie == session.Cookie && renewed.Crumb == session.Crumb {
+		first.release() // the crumb still holds, so it was not what Jenkins refused
+		return nil
+	}
+	before.answer.restore(w.Header())
+	sent, complete := body.open()
+	if !complete {
+		f.log(r, "Jenkins refused the crumb of a request whose body is too large to send again", nil)
+		answer(w, r, notReplayed)
+		return nil
+	}
+
+	f.gate.Metrics.replays.Inc()
+	r = f.gate.Fork(w, again)
+	f.gate.Admitted(r, f.token)
+	second := &answerWriter{ResponseWriter: w, watch: true}
+	attach(r, renewed, sent)
+	err = f.send(second, r)
+	switch {
+	case !second.held:
+		return err
+	case err != nil:
+		before.answer.restore(w.Header())
+		return err
+	case crumb.Judge(w.Header(), second.body) == crumb.Refused:
+		f.log(r, "Jenkins refused a crumb that it had just given; if its crumb issuer checks the client's address or the Referer, switch that off", nil)
+		before.answer.restore(w.Header())
+		answer(w, r, notReplayed)
+		return nil
+	}
+	second.release()
+	return nil
+}
+
+func attach(r *http.Request, s *crumb.Session, body io.ReadCloser) {
+	if s.Cookie != "" {
+		r.Header["Cookie"] = []string{s.Cookie}
+	}
+	if s.Crumb != "" {
+		r.Header.Set(s.Field, s.Crumb)
+	}
+	r.Body = body
+}
+
+// issue answers a client that asks for a crumb. What it gets is good for nothing
+// but to be sent back, as such clients do: a POST gets the real one on its way.
+// Without CSRF protection Jenkins has no issuer, and says so itself.
+func (f *forward) issue(w http.ResponseWriter, r *http.Request, tail []string) error {
+	s, err := f.session(r, nil, false)
+	if err != nil {
+		return f.crumbFailed(w, r, err)
+	}
+	if s.Crumb == "" {
+		return f.send(&answerWriter{ResponseWriter: w}, r)
+	}
+	w.Header().Set("X-Jenkins", s.Version)
+	w.Header().Set("X-Jenkins-Session", s.Started)
+	crumb.Issued{Class: s.Class, Field: s.Field, Crumb: f.gate.placeholder(f.token)}.ServeAPI(w, r, tail)
+	return nil
+}
+
+// placeholder returns what token clients are given for a crumb: the shape of the
+// default issuer's, the same for a user as long as the gateway runs.
+func (g *Gate) placeholder(t *token.Token) string {
+	mac := hmac.New(sha256.New, g.placeholderKey[:])
+	mac.Write([]byte(t.Record().Owner))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// session returns Jenkins' session for the request's user. Fresh asks Jenkins in
+// any case.
+func (f *forward) session(r *http.Request, refused *crumb.Session, fresh bool) (*crumb.Session, error) {
+	if s := f.gate.broker.Cached(f.key()); s != nil && s != refused && !fresh {
+		return s, nil // nearly always; what follows allocates
+	}
+	fetch := func(ctx context.Context, old *crumb.Session) (*crumb.Session, error) {
+		s, err := f.fetch(ctx, r, old)
+		if err != nil {
+			f.gate.Metrics.unissued.Inc()
+		} else {
+			f.gate.Metrics.fetched.Inc()
+		}
+		return s, err
+	}
+	get := func(key crumb.Key) (*crumb.Session, error) {
+		if fresh {
+			return f.gate.broker.Fresh(r.Context(), key, fetch)
+		}
+		return f.gate.broker.Session(r.Context(), key, refused, fetch)
+	}
+	key := f.key()
+	s, err := get(key)
+	if now := f.key(); err == nil && now != key {
+		// That fetch has found out that crumbs depend on the address, and may have been
+		// made for another one.
+		return get(now)
+	}
+	return s, err
+}
+
+// passedOn are the headers of a request from which Jenkins or the proxy before it
+// tell where it comes from; a crumb can depend on that.
+var passedOn = []string{"User-Agent", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto"}
+
+// fetch asks Jenkins for a crumb, through the next handler, so that the request
+// takes the same way as all others.
+func (f *forward) fetch(ctx context.Context, r *http.Request, old *crumb.Session) (*crumb.Session, error) {
+	g := f.gate
+	target := &url.URL{Path: g.Prefix + crumb.IssuerPath}
+	header := http.Header{"Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
+	for _, name := range passedOn {
+		if values, set := r.Header[name]; set {
+			header[name] = values
+		}
+	}
+	g.identify(header, f.token)
+	if old != nil && old.Cookie != "" {
+		header["Cookie"] = []string{old.Cookie}
+	}
+	request := (&http.Request{
+		Method: http.MethodGet, URL: target, RequestURI: target.Path, Header: header, Body: http.NoBody,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: r.Host, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
+	}).WithContext(ctx)
+
+	var answer crumb.Answer
+	err := run(f.next, &answer, g.Fork(&answer, request))
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("no crumb after %v: %w", g.CrumbTimeout, ctx.Err())
+	}
+	if err != nil && !answer.TooLarge() { // that was our doing, and Session says so
+		return nil, err
+	}
+	session, err := answer.Session(old)
+	if err != nil {
+		return nil, err
+	}
+	if g.CrumbField != "" && session.Crumb != "" && !strings.EqualFold(session.Field, g.CrumbField) {
+		return nil, fmt.Errorf("the crumb of Jenkins is named %s: set crumb_field to that, or leave it out", session.Field)
+	}
+	if g.scrubber.forbids(session.Field) || slices.Contains(reserved, http.CanonicalHeaderKey(session.Field)) {
+		return nil, fmt.Errorf("the crumb's field %s is a header with another meaning", session.Field)
+	}
+	if bindsAddr(session.Version) {
+		g.crumbBindsAddr.Store(true)
+	}
+	return session, nil
+}
+
+// run calls a handler in a goroutine that is not its server's, where a panic
+// would end the process. A proxy panics with http.ErrAbortHandler when an answer
+// breaks off.
+func run(next Next, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case any(http.ErrAbortHandler):
+			err = errors.New("the answer broke off")
+		default:
+			err = fmt.Errorf("the next handler panicked: %v", p)
+		}
+	}()
+	return next(w, r)
+}
+
+// bindsAddr tells whether a version of Jenkins makes the client's address a part
+// of the crumb, as it did before 2.543
+// (hudson.security.csrf.DefaultCrumbIssuer).
+func bindsAddr(version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(minor)
+	return err == nil && major == "2" && n < 543
+}
+
+// crumbFailed answers a request that can't go on because Jenkins gives no crumb.
+func (f *forward) crumbFailed(w http.ResponseWriter, r *http.Request, err error) error {
+	if r.Context().Err() != nil {
+		return nil // the client has left
+	}
+	f.log(r, "Jenkins gives no crumb, so the request was not sent", err)
+	switch {
+	case errors.Is(err, crumb.ErrForbidden):
+		answer(w, r, noCrumbRight)
+	case errors.Is(err, context.DeadlineExceeded):
+		answer(w, r, timedOut)
+	default:
+		answer(w, r, badGateway)
+	}
+	return nil
+}
+
+func (f *forward) log(r *http.Request, message string, err error) {
+	record := f.token.Record()
+	args := []any{"method", r.Method, "token_id", record.ID.String(), "owner", string(record.Owner)}
+	if err != nil {
+		args = append(args, "error", err)
+	}
+	// Not as an error, to which Caddy's logger adds a stack; and without the request's
+	// context, from which it would add the token's id a second time.
+	f.gate.Log.Warn(message, args...)
+}

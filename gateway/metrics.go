@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics count what the gates of one configuration do. Their labels are closed
+// sets: no user, token or path is in them.
+type Metrics struct {
+	admitted prometheus.Counter
+	refused  map[Reason]prometheus.Counter
+	fetched  prometheus.Counter
+	unissued prometheus.Counter
+	replays  prometheus.Counter
+}
+
+// resultLabels are the values of the label result of requests_total, beside
+// "admitted".
+var resultLabels = map[Reason]string{
+	ReasonNone:         "no_credential",
+	ReasonForeign:      "foreign",
+	ReasonMalformed:    "malformed",
+	ReasonUnknown:      "unknown",
+	ReasonWrongUser:    "wrong_user",
+	ReasonExpired:      "expired",
+	ReasonRevoked:      "revoked",
+	ReasonAmbiguous:    "ambiguous",
+	ReasonTokenInQuery: "token_in_url",
+	ReasonPath:         "path",
+	ReasonOutside:      "outside",
+	ReasonCrossOrigin:  "cross_origin",
+	ReasonUnavailable:  "unavailable",
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "crumbgate", Name: "requests_total",
+		Help: "Requests by what was decided about them.",
+	}, []string{"result"})
+	fetches := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "crumbgate", Name: "crumb_fetches_total",
+		Help: "Requests to Jenkins for a crumb, by their outcome.",
+	}, []string{"outcome"})
+	replays := prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "crumbgate", Name: "replays_total",
+		Help: "Requests sent again because Jenkins had forgotten the session.",
+	})
+	for _, c := range []prometheus.Collector{requests, fetches, replays} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	m := &Metrics{
+		admitted: requests.WithLabelValues("admitted"),
+		refused:  make(map[Reason]prometheus.Counter),
+		fetched:  fetches.WithLabelValues("issued"),
+		unissued: fetches.WithLabelValues("failed"),
+		replays:  replays,
+	}
+	for reason, label := range resultLabels {
+		m.refused[reason] = requests.WithLabelValues(label)
+	}
+	return m, nil
+}

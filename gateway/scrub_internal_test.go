@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+func TestConnectionOptions(t *testing.T) {
+	tests := []struct {
+		lines []string
+		want  string
+	}{
+		{nil, ""},
+		{[]string{""}, ""},
+		{[]string{"Keep-Alive"}, "keep-alive"},
+		{[]string{"Upgrade, HTTP2-Settings"}, "upgrade, http2-settings"},
+		{[]string{"close,close", "Close"}, "close"},
+		{[]string{"X-Forwarded-User", "te ,\tCookie"}, "te"},
+		{[]string{"close\x00", "close-x", "clo se"}, ""},
+	}
+	for _, test := range tests {
+		if got := connectionOptions(test.lines); got != test.want {
+			t.Errorf("connectionOptions(%q) = %q, want %q", test.lines, got, test.want)
+		}
+	}
+}
+
+// What is left names no header that anybody else sets, and all that a proxy needs
+// for an upgrade.
+func FuzzConnectionOptions(f *testing.F) {
+	f.Add("keep-alive", "Upgrade")
+	f.Add("X-Forwarded-User,Cookie", ",,")
+	f.Add("ſ, K\u212aeep-alive", "close;q=1")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		got := connectionOptions([]string{a, b})
+		if got != "" {
+			for option := range strings.SplitSeq(got, ", ") {
+				if !slices.Contains(hopByHop, option) {
+					t.Errorf("connectionOptions(%q, %q) = %q lets %q pass", a, b, got, option)
+				}
+			}
+		}
+		if len(got) > 200 {
+			t.Errorf("connectionOptions(%q, %q) has %d bytes", a, b, len(got))
+		}
+		wanted := httpguts.HeaderValuesContainsToken([]string{a, b}, "Upgrade")
+		if wanted && !httpguts.HeaderValuesContainsToken([]string{got}, "Upgrade") {
+			t.Errorf("connectionOptions(%q, %q) = %q loses the upgrade", a, b, got)
+		}
+	})
+}
+
+// No name that a lenient server takes for one of an identity header passes.
+func FuzzScrub(f *testing.F) {
+	config, err := Config{UserHeader: "X-Remote.User"}.Defaulted()
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := newScrubber(&config)
+	f.Add("X-Forwarded-User")
+	f.Add("x_remote.user")
+	f.Fuzz(func(t *testing.T, name string) {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return
+		}
+		r := &http.Request{Header: http.Header{name: {"admin"}}}
+		s.scrub(r)
+		cgi := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
+		forbidden := slices.Contains([]string{"x-forwarded-user", "x-forwarded-groups", "x-forwarded-mail", "x-forwarded-displayname", "x-remote-user"}, cgi)
+		if _, left := r.Header[name]; left == forbidden && name != "Connection" && name != "Upgrade" {
+			t.Errorf("%q is left: %v", name, left)
+		}
+	})
+}
