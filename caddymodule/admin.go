@@ -1,0 +1,54 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/token"
+)
+
+func init() {
+	caddy.RegisterModule(new(Admin))
+}
+
+// Admin is the part of Caddy's admin endpoint in which tokens are managed, below
+// /crumbgate/. Who may reach that endpoint may do everything; see Caddy's own
+// settings for it.
+type Admin struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.crumbgate", New: func() caddy.Module { return new(Admin) }}
+}
+
+// Routes implements caddy.AdminRouter.
+func (*Admin) Routes() []caddy.AdminRoute {
+	handler := admin.NewHandler(admin.Config{Directory: activeDirectory})
+	return []caddy.AdminRoute{{
+		Pattern: admin.Prefix,
+		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			handler.ServeHTTP(w, r)
+			return nil
+		}),
+	}}
+}
+
+// activeDirectory returns the tokens of the running configuration. It looks for
+// them at each request: Caddy sets up its admin endpoint before the apps, and an
+// app that only the sites ask for is not there yet.
+func activeDirectory() (*token.Directory, error) {
+	module, err := caddy.ActiveContext().AppIfConfigured("crumbgate")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, errors.New("this configuration has no crumbgate: add the directive crumbgate to a site")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return module.(*App).directory()
+}
+
+// Interface guard
+var _ caddy.AdminRouter = (*Admin)(nil)

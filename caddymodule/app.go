@@ -1,0 +1,138 @@
+// Package caddymodule makes crumbgate a part of Caddy: the app that owns the token
+// store, the handler that guards a site, the admin endpoint and the commands. It
+// translates between Caddy and package gateway, and decides nothing.
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/crumbgate/crumbgate/gateway"
+	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/user"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App holds the tokens for all sites that crumbgate guards. It need not be
+// configured: without it, the tokens are kept in the file crumbgate/tokens.db in
+// Caddy's data directory.
+type App struct {
+	// Where tokens are kept.
+	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=crumbgate.storage inline_key=backend"`
+
+	storage Storage
+	ctx     caddy.Context
+	ids     *user.Strategy // of the sites, nil if there are none
+	metrics *gateway.Metrics
+
+	open   atomic.Pointer[token.Directory]
+	mu     sync.Mutex // guards opening and closing
+	closed bool
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "crumbgate", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision loads the storage module. It does not open the store: Caddy
+// provisions a configuration also to validate it, and while an older one is still
+// running.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
+	var err error
+	if a.metrics, err = gateway.NewMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if a.StorageRaw == nil {
+		a.storage = new(BoltStorage)
+		return a.storage.(*BoltStorage).Provision(ctx)
+	}
+	module, err := ctx.LoadModule(a, "StorageRaw")
+	if err != nil {
+		return fmt.Errorf("loading the storage module: %w", err)
+	}
+	a.storage = module.(Storage)
+	return nil
+}
+
+// useUserIDs is told by each site which spellings of a user id are the same. As
+// they share the tokens, they have to agree.
+func (a *App) useUserIDs(s user.Strategy) error {
+	if a.ids != nil && *a.ids != s {
+		return errors.New("two sites have different user_ids, but share one token store: set the same for both")
+	}
+	a.ids = &s
+	return nil
+}
+
+// Start opens the store, so that a configuration whose store can't be opened is
+// not taken on.
+func (a *App) Start() error {
+	_, err := a.directory()
+	return err
+}
+
+// Stop does nothing: the servers of the other apps may still be answering
+// requests. Cleanup comes after all of them.
+func (*App) Stop() error { return nil }
+
+// Cleanup lets go of the store, which is closed when no configuration uses it any
+// more.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	if a.open.Load() == nil {
+		return nil
+	}
+	_, err := directories.Delete(a.storage.Key())
+	return err
+}
+
+// directory returns the token directory, and opens it if this is the first need:
+// Caddy starts apps in no order, so requests can come before Start.
+func (a *App) directory() (*token.Directory, error) {
+	if d := a.open.Load(); d != nil {
+		return d, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if d := a.open.Load(); d != nil {
+		return d, nil
+	}
+	if a.closed {
+		return nil, errors.New("the configuration has been replaced")
+	}
+	// Every configuration that names the same store shares one directory, the old
+	// and the new one of a reload included: a second one could not open the file.
+	shared, reused, err := directories.LoadOrNew(a.storage.Key(), func() (caddy.Destructor, error) {
+		return openDirectory(a.ctx, a.storage)
+	})
+	if err != nil {
+		return nil, err
+	}
+	d := shared.(sharedDirectory).Directory
+	if a.ids != nil {
+		d.SetUserIDs(*a.ids)
+	}
+	a.open.Store(d)
+	a.ctx.Logger().Info("token store open", zap.String("store", a.storage.Key()), zap.Int("tokens", d.Len()), zap.Bool("shared", reused))
+	return d, nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

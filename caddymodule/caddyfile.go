@@ -1,0 +1,184 @@
+package caddymodule
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("crumbgate", parseGlobal)
+	httpcaddyfile.RegisterHandlerDirective("crumbgate", parseDirective)
+	// Behind all that authenticates or rewrites, so that it decides on what Jenkins
+	// will get, and behind all that changes answers, so that it sees Jenkins' own; but
+	// before all that answers, and before the blocks in which that can stand.
+	httpcaddyfile.RegisterDirectiveOrder("crumbgate", httpcaddyfile.Before, "invoke")
+}
+
+// parseGlobal sets up the app from the global options:
+//
+//	crumbgate {
+//		storage <backend> …
+//	}
+func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // crumbgate
+	if existing != nil {
+		return nil, d.Err("the global option crumbgate is set twice")
+	}
+	app := new(App)
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		switch d.Val() {
+		case "storage":
+			if app.StorageRaw != nil {
+				return nil, d.Err("storage is set twice")
+			}
+			if !d.NextArg() {
+				return nil, d.ArgErr()
+			}
+			backend := d.Val()
+			module, err := caddyfile.UnmarshalModule(d, "crumbgate.storage."+backend)
+			if err != nil {
+				return nil, err
+			}
+			app.StorageRaw = caddyconfig.JSONModuleObject(module, "backend", backend, nil)
+		default:
+			return nil, d.Errf("unknown option %q of crumbgate", d.Val())
+		}
+	}
+	return httpcaddyfile.App{Name: "crumbgate", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens:
+//
+//	crumbgate [<matcher>] {
+//		prefix              <path>
+//		user_header         <name>
+//		groups_header       <name>
+//		mail_header         <name>
+//		display_name_header <name>
+//		token_header        <name>
+//		crumb_field         <name>
+//		user_ids            case_insensitive|case_sensitive|case_sensitive_email
+//		body_limit          <size>
+//		crumb_timeout       <duration>
+//		max_sessions        <number>
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // crumbgate
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	set := make(map[string]bool)
+	for d.NextBlock(0) {
+		name := d.Val()
+		if set[name] {
+			return d.Errf("%s is set twice", name)
+		}
+		set[name] = true
+
+		var err error
+		switch name {
+		case "prefix":
+			h.Prefix, err = stringArg(d)
+		case "user_header":
+			h.UserHeader, err = stringArg(d)
+		case "groups_header":
+			h.GroupsHeader, err = stringArg(d)
+		case "mail_header":
+			h.MailHeader, err = stringArg(d)
+		case "display_name_header":
+			h.DisplayNameHeader, err = stringArg(d)
+		case "token_header":
+			h.TokenHeader, err = stringArg(d)
+		case "crumb_field":
+			h.CrumbField, err = stringArg(d)
+		case "user_ids":
+			h.UserIDs, err = stringArg(d)
+		case "body_limit":
+			h.BodyLimit, err = sizeArg(d)
+		case "crumb_timeout":
+			h.CrumbTimeout, err = durationArg(d)
+		case "max_sessions":
+			h.MaxSessions, err = countArg(d)
+		default:
+			return d.Errf("unknown option %q of crumbgate", name)
+		}
+		if err != nil {
+			return err
+		}
+		// Here, and not only when the module is provisioned, because here the line is
+		// known, of two settings that contradict each other that of the second.
+		if _, err := h.config(); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	return nil
+}
+
+func stringArg(d *caddyfile.Dispenser) (string, error) {
+	name := d.Val()
+	var value string
+	if !d.AllArgs(&value) {
+		return "", d.Errf("%s takes one value", name)
+	}
+	if value == "" {
+		return "", d.Errf("%s is empty: leave it out for the default", name)
+	}
+	return value, nil
+}
+
+func durationArg(d *caddyfile.Dispenser) (caddy.Duration, error) {
+	name := d.Val()
+	text, err := stringArg(d)
+	if err != nil {
+		return 0, err
+	}
+	value, err := caddy.ParseDuration(text)
+	if err != nil || value <= 0 {
+		return 0, d.Errf("%s %q is not a duration above zero, such as 10s", name, text)
+	}
+	return caddy.Duration(value), nil
+}
+
+func sizeArg(d *caddyfile.Dispenser) (int64, error) {
+	name := d.Val()
+	text, err := stringArg(d)
+	if err != nil {
+		return 0, err
+	}
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size == 0 || size > math.MaxInt32 {
+		return 0, d.Errf("%s %q is not a size between 1 byte and 2 GiB, such as 1MiB", name, text)
+	}
+	return int64(size), nil
+}
+
+func countArg(d *caddyfile.Dispenser) (int, error) {
+	name := d.Val()
+	text, err := stringArg(d)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n <= 0 {
+		return 0, d.Errf("%s %q is not a number above zero", name, text)
+	}
+	return n, nil
+}
+
+// Interface guard
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

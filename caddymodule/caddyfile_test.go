@@ -1,0 +1,185 @@
+package caddymodule_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/crumbgate/crumbgate/caddymodule"
+)
+
+var update = flag.Bool("update", false, "write what the adapter makes into the golden files")
+
+func adapt(text string) ([]byte, error) {
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	return config, err
+}
+
+// Each file is a Caddyfile, a line of dashes, and the JSON that it stands for.
+func TestAdapt(t *testing.T) {
+	const separator = "----------\n"
+	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, want, found := strings.Cut(string(content), separator)
+			if !found {
+				t.Fatalf("%s has no line of dashes", file)
+			}
+			config, err := adapt(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			if err := json.Indent(&got, config, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			got.WriteByte('\n')
+			if *update {
+				if err := os.WriteFile(file, []byte(text+separator+got.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got.String() != want {
+				t.Errorf("adapting\n%s\ngives\n%s\nwant\n%s", text, got.String(), want)
+			}
+			validate(t, config)
+		})
+	}
+}
+
+// validate loads a configuration as caddy validate does, with a store in a
+// directory that must stay empty.
+func validate(t *testing.T, config []byte) {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	text := strings.NewReplacer("/var/lib/crumbgate", dir, "/srv", dir).Replace(string(config))
+	var parsed *caddy.Config
+	if err := caddy.StrictUnmarshalJSON([]byte(text), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	// Whatever Caddy itself keeps goes elsewhere, and certificates are nobody's business here.
+	if err := caddy.Validate(parsed); err != nil {
+		t.Errorf("what the adapter makes is not valid: %v", err)
+	}
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if strings.Contains(path, "tokens.db") {
+			t.Errorf("validating made %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAdaptRefuses(t *testing.T) {
+	site := func(lines string) string { return "http://:8000 {\n\tcrumbgate {\n\t\t" + lines + "\n\t}\n}\n" }
+	global := func(lines string) string {
+		return "{\n\tcrumbgate {\n\t\t" + lines + "\n\t}\n}\nhttp://:8000 {\n\tcrumbgate\n}\n"
+	}
+	tests := []struct {
+		name, caddyfile string
+		want            []string // parts of the error
+	}{
+		{"unknown option", site("prefiks /jenkins"), []string{`unknown option "prefiks" of crumbgate`, "Caddyfile:3"}},
+		{"argument", "http://:8000 {\n\tcrumbgate /a b\n}\n", []string{"wrong argument count", "Caddyfile:2"}},
+		{"option twice", site("prefix /a\n\t\tprefix /a"), []string{"prefix is set twice", "Caddyfile:4"}},
+		{"no value", site("prefix"), []string{"prefix takes one value", "Caddyfile:3"}},
+		{"two values", site("prefix /a /b"), []string{"prefix takes one value", "Caddyfile:3"}},
+		{"empty value", site(`user_header ""`), []string{"user_header is empty: leave it out", "Caddyfile:3"}},
+		{"prefix without slash", site("prefix jenkins"), []string{`prefix "jenkins" is not a context path`, "Caddyfile:3"}},
+		{"prefix with slash at the end", site("prefix /jenkins/"), []string{"is not a context path", "Caddyfile:3"}},
+		{"prefix with dots", site("prefix /a/../b"), []string{"is not a context path"}},
+		{"header with blank", site(`user_header "X User"`), []string{`user_header "X User" is not a name for a header`, "Caddyfile:3"}},
+		{"two headers alike", site("max_sessions 7\n\t\tuser_header X-Who\n\t\tmail_header X_Who"), []string{"user_header and mail_header are both X_who", "Caddyfile:5"}},
+		{"token header is the user's", site("token_header X-Forwarded-User"), []string{"token_header can't be X-Forwarded-User", "Caddyfile:3"}},
+		{"token header is Authorization", site("token_header authorization"), []string{"token_header can't be Authorization", "Caddyfile:3"}},
+		{"crumb field is Cookie", site("crumb_field Cookie"), []string{"crumb_field can't be Cookie", "Caddyfile:3"}},
+		{"user ids", site("user_ids lower"), []string{`unknown user id strategy "lower"`, "Caddyfile:3"}},
+		{"body limit", site("body_limit much"), []string{`body_limit "much" is not a size`, "Caddyfile:3"}},
+		{"body limit of none", site("body_limit 0"), []string{`body_limit "0" is not a size`}},
+		{"crumb timeout", site("crumb_timeout 10"), []string{`crumb_timeout "10" is not a duration`, "Caddyfile:3"}},
+		{"negative crumb timeout", site("crumb_timeout -1s"), []string{"is not a duration above zero"}},
+		{"max sessions", site("max_sessions 0"), []string{`max_sessions "0" is not a number above zero`, "Caddyfile:3"}},
+		{"unknown global option", global("store x"), []string{`unknown option "store" of crumbgate`, "Caddyfile:3"}},
+		{"global argument", "{\n\tcrumbgate x\n}\n", []string{"wrong argument count", "Caddyfile:2"}},
+		{"global option twice", "{\n\tcrumbgate\n\tcrumbgate\n}\n", []string{"crumbgate is set twice", "Caddyfile:3"}},
+		{"storage twice", global("storage bbolt /a\n\t\tstorage bbolt /b"), []string{"storage is set twice", "Caddyfile:4"}},
+		{"storage without backend", global("storage"), []string{"wrong argument count", "Caddyfile:3"}},
+		{"unknown backend", global("storage sqlite /a"), []string{"crumbgate.storage.sqlite", "Caddyfile:3"}},
+		{"two paths", global("storage bbolt /a /b"), []string{"wrong argument count", "Caddyfile:3"}},
+		{"unknown storage option", global("storage bbolt /a {\n\t\t\tmode 0600\n\t\t}"), []string{`unknown option "mode" of storage bbolt`, "Caddyfile:4"}},
+		{"lock timeout", global("storage bbolt /a {\n\t\t\tlock_timeout soon\n\t\t}"), []string{`lock_timeout "soon" is not a duration`, "Caddyfile:4"}},
+		{"log format", "{\n\tlog {\n\t\tformat crumbgate {\n\t\t\thide \"a b\"\n\t\t}\n\t}\n}\n", []string{`"a b" is not a name`, "Caddyfile:4"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := adapt(test.caddyfile)
+			if err == nil {
+				t.Fatalf("adapt(%q) succeeds, want an error", test.caddyfile)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("adapt(%q) fails with %q, want %q in it", test.caddyfile, err, want)
+				}
+			}
+		})
+	}
+}
+
+// JSON can say what the Caddyfile's parser would have refused.
+func TestValidateRefuses(t *testing.T) {
+	tests := []struct{ name, handler, want string }{
+		{"negative body limit", `"body_limit": -1`, "body_limit is negative"},
+		{"negative timeout", `"crumb_timeout": -1`, "crumb_timeout is negative"},
+		{"negative sessions", `"max_sessions": -1`, "max_sessions is negative"},
+		{"user ids", `"user_ids": "x"`, "unknown user id strategy"},
+		{"headers alike", `"user_header": "X-A", "groups_header": "x-a"`, "are both X-A"},
+		{"unknown field", `"user": "x"`, "unknown field"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			config := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[{"handler":"crumbgate",` + test.handler + `}]}]}}}}}`
+			var parsed *caddy.Config
+			if err := json.Unmarshal([]byte(config), &parsed); err != nil {
+				t.Fatal(err)
+			}
+			if err := caddy.Validate(parsed); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("validating %s: %v, want %q in the error", test.handler, err, test.want)
+			}
+		})
+	}
+}
+
+// Sites that share the tokens can't differ in whose they are.
+func TestSitesAgreeOnUserIDs(t *testing.T) {
+	config, err := adapt("http://127.0.0.1:8000 {\n\tcrumbgate\n}\nhttp://127.0.0.1:8001 {\n\tcrumbgate {\n\t\tuser_ids case_sensitive\n\t}\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	var parsed *caddy.Config
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(parsed); err == nil || !strings.Contains(err.Error(), "set the same for both") {
+		t.Errorf("validating two sites with different user_ids: %v", err)
+	}
+}

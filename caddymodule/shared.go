@@ -1,0 +1,37 @@
+package caddymodule
+
+import (
+	"context"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/crumbgate/crumbgate/gateway/token"
+)
+
+// directories are the open token directories by the key of their storage. They
+// are state of the process because they have to outlive a configuration: while
+// Caddy reloads, the old and the new one both serve requests.
+var directories = caddy.NewUsagePool()
+
+// loadTimeout bounds how long the reading of a store may take.
+const loadTimeout = 5 * time.Minute
+
+type sharedDirectory struct{ *token.Directory }
+
+// Destruct implements caddy.Destructor.
+func (s sharedDirectory) Destruct() error { return s.Close() }
+
+func openDirectory(ctx caddy.Context, storage Storage) (caddy.Destructor, error) {
+	store, err := storage.Open()
+	if err != nil {
+		return nil, err
+	}
+	loading, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	d, err := token.Open(loading, store, token.Config{Log: ctx.Slogger()})
+	if err != nil {
+		return nil, err
+	}
+	return sharedDirectory{d}, nil
+}
