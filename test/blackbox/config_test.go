@@ -1,0 +1,144 @@
+package blackbox_test
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
+	"github.com/crumbgate/crumbgate/internal/gatewaytest"
+)
+
+// smallest is the Caddyfile that the documentation begins with.
+const smallest = `{
+	crumbgate {
+		storage bbolt /var/lib/crumbgate/tokens.db
+	}
+}
+http://127.0.0.1:8000 {
+	crumbgate
+	reverse_proxy 127.0.0.1:8080
+}
+`
+
+// unconfigured has no global options.
+const unconfigured = `http://127.0.0.1:8000 {
+	crumbgate
+	reverse_proxy 127.0.0.1:8080
+}
+`
+
+func TestSmallestCaddyfile(t *testing.T) {
+	tests := []struct {
+		name      string
+		caddyfile string
+		env       string // with the directory of the test for DIR
+		store     string // below that directory
+	}{
+		{"a store that is named", smallest, "", "store/tokens.db"},
+		{"in Caddy's data directory", unconfigured, "XDG_DATA_HOME=DIR/data", "data/caddy/crumbgate/tokens.db"},
+		{"in Caddy's data directory at home", unconfigured, "", "home/.local/share/caddy/crumbgate/tokens.db"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
+			g := gatewaytest.New(t, url, "")
+			g.Configure(t, strings.NewReplacer(
+				"/var/lib/crumbgate/tokens.db", g.Store,
+				"http://127.0.0.1:8000", g.URL,
+				"127.0.0.1:8080", url,
+			).Replace(tt.caddyfile))
+			g.Env = append(g.Env, "CADDY_ADMIN="+g.Admin)
+			if tt.env != "" {
+				g.Env = append(g.Env, strings.ReplaceAll(tt.env, "DIR", g.Dir))
+			}
+			g.Start(t)
+			works(t, jenkins, g.URL, g.CreateToken(t, "alice", "ci"))
+
+			store := filepath.Join(g.Dir, tt.store)
+			for path, want := range map[string]os.FileMode{store: 0o600, filepath.Dir(store): 0o700 | os.ModeDir} {
+				info, err := os.Stat(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if info.Mode() != want {
+					t.Errorf("%s has the mode %v, want %v", path, info.Mode(), want)
+				}
+			}
+		})
+	}
+}
+
+// TestConfigurationIsReadWithoutTouching: whoever looks at a configuration, on a
+// build machine or beside the gateway that runs, neither needs the store nor
+// disturbs it.
+func TestConfigurationIsReadWithoutTouching(t *testing.T) {
+	_, url := jenkinstest.Start(t, jenkinstest.Config{})
+	tests := []struct {
+		name    string
+		prepare func(*testing.T, *gatewaytest.Gateway)
+	}{
+		{"there is no store and no directory", func(*testing.T, *gatewaytest.Gateway) {}},
+		{"the directory can't be made", func(t *testing.T, g *gatewaytest.Gateway) {
+			if err := os.WriteFile(filepath.Dir(g.Store), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"the file is no store", func(t *testing.T, g *gatewaytest.Gateway) {
+			if err := os.MkdirAll(g.Store, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a gateway runs", func(t *testing.T, g *gatewaytest.Gateway) {
+			g.Start(t)
+			g.CreateToken(t, "alice", "ci")
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			g := gatewaytest.New(t, url, gatewaytest.Smallest)
+			tt.prepare(t, g)
+			before := snapshot(t, g.Dir)
+			for _, args := range [][]string{{"validate"}, {"adapt"}, {"adapt", "--validate"}} {
+				if r := g.Run(t, append(args, "--config", g.Config)...); r.Status != 0 {
+					t.Errorf("%s: status %d: %s", args, r.Status, r.Stderr)
+				}
+			}
+			if after := snapshot(t, g.Dir); !maps.Equal(before, after) {
+				t.Errorf("there was:\n%q\nthere is:\n%q", before, after)
+			}
+		})
+	}
+}
+
+func TestExample(t *testing.T) {
+	root, err := gatewaytest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.New(t, url, "")
+	g.Config = filepath.Join(root, "Caddyfile.example")
+	bare := g.Run(t, "validate", "--config", g.Config)
+	if bare.Status != 0 {
+		t.Errorf("validate without a variable set: status %d: %s", bare.Status, bare.Stderr)
+	}
+
+	g.Env = append(g.Env, "JENKINS_URL="+strings.TrimPrefix(url, "http://"), "CRUMBGATE_ADMIN="+g.Admin,
+		"CRUMBGATE_STORE="+g.Store, "CRUMBGATE_SITE="+g.URL, "CRUMBGATE_BIND=127.0.0.1")
+	for _, args := range [][]string{{"validate", "--config", g.Config}, {"fmt", "--diff", g.Config}} {
+		r := g.Run(t, args...)
+		if r.Status != 0 || strings.Contains(r.Stdout, "\n+") || strings.Contains(r.Stdout, "\n-") {
+			t.Errorf("%s: status %d\n%s%s", args, r.Status, r.Stdout, r.Stderr)
+		}
+	}
+	g.Start(t)
+	works(t, jenkins, g.URL, g.CreateToken(t, "alice", "ci"))
+	if _, err := os.Stat(g.Store); err != nil {
+		t.Error(err)
+	}
+}

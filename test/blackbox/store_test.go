@@ -1,0 +1,175 @@
+package blackbox_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
+	"github.com/crumbgate/crumbgate/internal/gatewaytest"
+)
+
+// TestBadStores: a gateway whose store can't be opened does not start, and says
+// which file it is and what to do.
+func TestBadStores(t *testing.T) {
+	_, url := jenkinstest.Start(t, jenkinstest.Config{})
+	brief := strings.Replace(gatewaytest.Smallest, "{$STORE}\n", "{$STORE} {\n\t\t\tlock_timeout 300ms\n\t\t}\n", 1)
+	// made leaves a store with one token behind.
+	made := func(t *testing.T, g *gatewaytest.Gateway) {
+		g.Start(t)
+		g.CreateToken(t, "alice", "ci")
+		g.Stop(t)
+	}
+	tests := []struct {
+		name string
+		bad  func(t *testing.T, g *gatewaytest.Gateway)
+		says []string
+	}{
+		{"locked by another process", func(t *testing.T, g *gatewaytest.Gateway) {
+			other := gatewaytest.New(t, url, gatewaytest.Smallest)
+			other.Env = append(other.Env, "STORE="+g.Store)
+			other.Start(t)
+		}, []string{"is in use by", "stop it, or name another file"}},
+		{"a directory", func(t *testing.T, g *gatewaytest.Gateway) {
+			if err := os.MkdirAll(g.Store, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"is a directory", "name a file in it"}},
+		{"not a store", func(t *testing.T, g *gatewaytest.Gateway) {
+			if err := os.MkdirAll(filepath.Dir(g.Store), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(g.Store, []byte(strings.Repeat("no store\n", 10_000)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"is not a bbolt file", "restore it from a backup"}},
+		{"cut off", func(t *testing.T, g *gatewaytest.Gateway) {
+			made(t, g)
+			if err := os.Truncate(g.Store, 3*int64(os.Getpagesize())); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"the file is damaged, restore it from a backup"}},
+		{"of a newer version", func(t *testing.T, g *gatewaytest.Gateway) {
+			made(t, g)
+			db, err := bolt.Open(g.Store, 0o600, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			err = db.Update(func(tx *bolt.Tx) error {
+				return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+					if version := b.Get([]byte("schema")); version != nil {
+						newer := append([]byte{}, version...)
+						newer[len(newer)-1]++
+						return b.Put([]byte("schema"), newer)
+					}
+					return nil
+				})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"has schema 2", "run the newer crumbgate"}},
+		{"read-only", func(t *testing.T, g *gatewaytest.Gateway) {
+			made(t, g)
+			readOnly(t, g)
+		}, []string{"permission denied"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			g := gatewaytest.New(t, url, brief)
+			tt.bad(t, g)
+			began := time.Now()
+			r := g.Run(t, "run", "--config", g.Config)
+			if r.Status != 1 || time.Since(began) > gatewaytest.Patience/2 {
+				t.Errorf("status %d after %v, want 1 soon", r.Status, time.Since(began))
+			}
+			lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
+			var last struct{ Level, Msg string }
+			if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Level != "error" {
+				t.Fatalf("it ends with %q (%v), want an error", lines[len(lines)-1], err)
+			}
+			for _, want := range append(tt.says, g.Store) {
+				if !strings.Contains(last.Msg, want) {
+					t.Errorf("it ends with %q, want %q in it", last.Msg, want)
+				}
+			}
+		})
+	}
+}
+
+// readOnly takes the right to write the store from the gateway. Permissions do
+// not bind root, so that loses its privileges.
+func readOnly(t *testing.T, g *gatewaytest.Gateway) {
+	t.Helper()
+	if err := os.Chmod(g.Store, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() != 0 {
+		return
+	}
+	g.Wrap = []string{"setpriv", "--bounding-set=-all", "--inh-caps=-all"}
+}
+
+// TestDiskFull: with no room left a gateway acknowledges nothing and goes on with
+// what it knows. The limit of the size of files stands for the disk: a write
+// beyond it fails as one does there.
+func TestDiskFull(t *testing.T) {
+	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.Start(t, url, gatewaytest.Smallest)
+	api := g.API()
+	first, err := api.CreateToken(t.Context(), admin.CreateRequest{User: "alice", Name: "first"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := func(bytes string) {
+		t.Helper()
+		if out, err := exec.Command("prlimit", "--pid", fmt.Sprint(g.Process().Pid()), "--fsize="+bytes).CombinedOutput(); err != nil {
+			t.Fatalf("prlimit: %v: %s", err, out)
+		}
+	}
+	limit("4096:unlimited")
+
+	_, err = api.CreateToken(t.Context(), admin.CreateRequest{User: "alice", Name: "second"})
+	refused := (*admin.Error)(nil)
+	if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || !strings.Contains(refused.Text, syscall.EFBIG.Error()) {
+		t.Errorf("with a full disk: %v, want status 503 and the reason", err)
+	}
+	if _, err := api.RevokeToken(t.Context(), first.ID, "test"); !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
+		t.Errorf("revocation with a full disk: %v, want status 503", err)
+	}
+	if r := g.Token(t, "create", "--user", "alice", "--name", "second", "--quiet"); r.Status != 1 || r.Stdout != "" || !strings.HasPrefix(r.Stderr, "Error: ") {
+		t.Errorf("create with a full disk: %+v, want status 1, an error, and no secret", r)
+	}
+	works(t, jenkins, g.URL, first.Secret)
+
+	limit("unlimited:unlimited")
+	second, err := api.CreateToken(t.Context(), admin.CreateRequest{User: "alice", Name: "second"})
+	if err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+	limit("4096:unlimited")
+	if _, err := api.CreateToken(t.Context(), admin.CreateRequest{User: "alice", Name: "third"}); err == nil {
+		t.Error("a third token was acknowledged")
+	}
+	g.Kill(t)
+	g.Start(t)
+	for _, secret := range []string{first.Secret, second.Secret} {
+		works(t, jenkins, g.URL, secret)
+	}
+	if list, err := g.API().Tokens(t.Context(), "", true); err != nil || len(list.Tokens) != 2 {
+		t.Errorf("there are %d tokens (%v), want the two that were acknowledged", len(list.Tokens), err)
+	}
+}
