@@ -46,7 +46,7 @@ func (v *Verifier) proof(r *http.Request) (proof, error) {
 	case Bitbucket:
 		return hubProof(r.Header, "X-Hub-Signature")
 	default:
-		return v.secrets.gitlabProof(r.Header, time.Now())
+		return v.secrets().gitlabProof(r.Header, time.Now())
 	}
 }
 

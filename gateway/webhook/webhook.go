@@ -94,15 +94,16 @@ var (
 // A Verifier checks the requests of one forge. It can be used by many goroutines.
 // However it is printed, logged or encoded, its secrets do not show.
 type Verifier struct {
-	kind    Kind
-	secrets *secrets
+	kind Kind
+	// secrets is a function because fmt asks no method of a value in an unexported
+	// field, and follows pointers there for a verb that does not fit. A function is an
+	// address in any case.
+	secrets func() *secrets
 	limit   int64
 	memory  *semaphore.Weighted
 }
 
-// secrets are what requests are checked against. They are kept behind a pointer,
-// because fmt asks no method of a value in an unexported field: there a pointer is
-// an address.
+// secrets are what requests are checked against.
 type secrets struct {
 	keys   [][]byte            // of HMAC-SHA256
 	tokens [][sha256.Size]byte // digests of GitLab's secret tokens
@@ -129,7 +130,7 @@ func New(kind Kind, texts []string, limit int64) (*Verifier, error) {
 			return nil, fmt.Errorf("secret %d of the %s webhook: %w", i+1, kind, err)
 		}
 	}
-	return &Verifier{kind: kind, secrets: s, limit: limit, memory: semaphore.NewWeighted(bodies * limit)}, nil
+	return &Verifier{kind: kind, secrets: func() *secrets { return s }, limit: limit, memory: semaphore.NewWeighted(bodies * limit)}, nil
 }
 
 // add never quotes the secret in its errors.
@@ -189,7 +190,7 @@ func (v *Verifier) Verify(w http.ResponseWriter, r *http.Request) (release func(
 	if err != nil {
 		return nil, err
 	}
-	if err := v.secrets.check(proof, held.data); err != nil {
+	if err := v.secrets().check(proof, held.data); err != nil {
 		held.drop()
 		return nil, err
 	}
