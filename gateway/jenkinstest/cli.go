@@ -1,9 +1,6 @@
 package jenkinstest
 
 import (
-	"bufio"
-	"crypto/sha1"
-	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -114,16 +111,15 @@ func (f flushing) Write(b []byte) (int, error) {
 }
 
 // cliSocket is /cli/ws. The Origin must be the configured URL's (SECURITY-3674); the reason of a refusal is in a header,
-// since the client prints no body. After the handshake it sends back the client's bytes as they are, frames unparsed.
+// since the client prints no body.
 func (x *exchange) cliSocket() {
 	refuse := func(reason string) {
 		x.Header().Set("X-CLI-Error", reason)
 		x.text(http.StatusForbidden, "", "")
 	}
-	key := x.r.Header.Get("Sec-WebSocket-Key")
 	configured := strings.TrimSuffix(strings.TrimSuffix(x.j.cfg.RootURL, "/"), x.j.cfg.Prefix)
 	switch {
-	case !strings.EqualFold(x.r.Header.Get("Upgrade"), "websocket") || key == "":
+	case !strings.EqualFold(x.r.Header.Get("Upgrade"), "websocket"):
 		x.notFound()
 		return
 	case configured == "":
@@ -133,27 +129,5 @@ func (x *exchange) cliSocket() {
 		refuse("Unexpected request origin (check your reverse proxy settings)")
 		return
 	}
-	x.status = http.StatusSwitchingProtocols
-	x.j.record.add(x)
-	conn, buffered, err := http.NewResponseController(x.ResponseWriter).Hijack()
-	if err != nil {
-		return // the server can't, or is shutting down
-	}
-	defer conn.Close()
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() { // Close ends it; nobody else waits for a hijacked connection
-		select {
-		case <-x.j.done:
-			conn.Close()
-		case <-ended:
-		}
-	}()
-	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455, section 1.3
-	sum := sha1.Sum([]byte(key + guid))
-	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
-		base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n"); err != nil {
-		return
-	}
-	_, _ = io.Copy(conn, bufio.NewReader(buffered)) // until either side hangs up
+	x.socket()
 }

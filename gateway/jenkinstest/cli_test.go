@@ -1,13 +1,11 @@
 package jenkinstest_test
 
 import (
-	"bufio"
 	"io"
-	"net"
 	"net/http"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
 )
@@ -93,45 +91,30 @@ func TestCLIOverWebSocket(t *testing.T) { // 6.5
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			_, url := jenkinstest.Start(t, jenkinstest.Config{Prefix: "/ctx", RootURL: tt.rootURL})
-			address, _, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
-			conn, err := net.Dial("tcp", address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
-			origin := ""
-			if tt.origin != "" {
-				origin = "Origin: " + tt.origin + "\r\n"
-			}
-			// Key and accept value are RFC 6455's own example.
-			_, err = io.WriteString(conn, "GET /ctx/cli/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+origin+"\r\n")
-			if err != nil {
-				t.Fatal(err)
-			}
-			reader := bufio.NewReader(conn)
-			resp, err := http.ReadResponse(reader, nil)
-			if err != nil {
+			conn, resp, err := websocket.Dial(t.Context(), url+"/cli/ws", &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {tt.origin}}})
+			if resp == nil {
 				t.Fatal(err)
 			}
 			if resp.StatusCode != tt.status || resp.Header.Get("X-CLI-Error") != tt.reason {
 				t.Fatalf("%d %q, want %d %q", resp.StatusCode, resp.Header.Get("X-CLI-Error"), tt.status, tt.reason)
 			}
-			if tt.status != 101 {
-				return
-			}
-			if got := resp.Header.Get("Sec-WebSocket-Accept"); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
-				t.Errorf("Sec-WebSocket-Accept %q", got)
-			}
-			if _, err := io.WriteString(conn, "ping"); err != nil {
-				t.Fatal(err)
-			}
-			echo := make([]byte, 4)
-			if _, err := io.ReadFull(reader, echo); err != nil || string(echo) != "ping" {
-				t.Errorf("echo %q: %v", echo, err)
+			if tt.status == http.StatusSwitchingProtocols {
+				echoes(t, conn)
 			}
 		})
+	}
+}
+
+// echoes tells that a WebSocket works, and closes it.
+func echoes(t *testing.T, conn *websocket.Conn) {
+	t.Helper()
+	if err := conn.Write(t.Context(), websocket.MessageBinary, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if kind, echo, err := conn.Read(t.Context()); err != nil || kind != websocket.MessageBinary || string(echo) != "hello" {
+		t.Errorf("echo %v %q: %v", kind, echo, err)
+	}
+	if err := conn.Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Errorf("close: %v", err)
 	}
 }

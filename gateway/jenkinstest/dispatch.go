@@ -16,12 +16,16 @@ func (x *exchange) dispatch() {
 		x.oops() // TokenList throws
 		return
 	}
-	streams := len(tokens) > 0 && (tokens[0] == "cli" || tokens[0] == "wsagents")
-	if !streams {
+	stream := x.streamer(tokens)
+	if stream == nil {
 		x.readBody()
 	}
 	if x.anonymous && !readable(tokens) {
 		x.denied(overallRead)
+		return
+	}
+	if stream != nil {
+		stream()
 		return
 	}
 	x.root(tokens)

@@ -60,19 +60,22 @@ type User struct {
 
 // Jenkins is the stand-in. Its methods may be called at any time from any goroutine.
 type Jenkins struct {
-	cfg     Config
-	minor   int    // 568 for 2.568.2
-	salt    string // of crumbs; survives Restart, as $JENKINS_HOME/secrets does
-	csrf    atomic.Bool
-	run     atomic.Pointer[run]
-	faults  faults
-	record  record
-	jobs    jobs
-	duplex  duplex
-	crumbs  atomic.Int64 // issued through /crumbIssuer
-	readers map[string]bool
-	done    chan struct{} // closed by Close
-	closing sync.Once
+	cfg       Config
+	minor     int    // 568 for 2.568.2
+	salt      string // of crumbs; survives Restart, as $JENKINS_HOME/secrets does
+	csrf      atomic.Bool
+	run       atomic.Pointer[run]
+	faults    faults
+	record    record
+	jobs      jobs
+	duplex    duplex
+	pages     pages
+	agents    agents
+	listeners listeners
+	crumbs    atomic.Int64 // issued through /crumbIssuer
+	readers   map[string]bool
+	done      chan struct{} // closed by Close
+	closing   sync.Once
 }
 
 // New returns a running stand-in. Call Close when it may hold hanging requests.
