@@ -165,6 +165,8 @@ func (x *exchange) buildOf(i *item, name string, rest []string) {
 		shown := x.buildBean(b, now)
 		s.mu.Unlock()
 		x.serveAPI(shown, rest[1:])
+	case "console", "consoleFull":
+		x.consolePage(b)
 	case "consoleText":
 		x.text(http.StatusOK, "text/plain;charset=utf-8", x.console(b))
 	case "logText":

@@ -83,7 +83,7 @@ func (x *exchange) object(title string) {
 
 func (x *exchange) root(t []string) {
 	if len(t) == 0 {
-		x.page(http.StatusOK, "Dashboard - Jenkins", "<h1>Dashboard</h1>")
+		x.groupPage(x.j.jobs.root, "Dashboard")
 		return
 	}
 	if webhook(t) && t[0] != "buildByToken" {
@@ -98,7 +98,7 @@ func (x *exchange) root(t []string) {
 		x.group(x.j.jobs.root, t)
 	case "manage": // falls back to Jenkins itself
 		if len(rest) == 0 {
-			x.object("Manage Jenkins")
+			x.managePage()
 			return
 		}
 		x.root(rest)
@@ -133,8 +133,7 @@ func (x *exchange) root(t []string) {
 	case "buildByToken":
 		x.buildByToken(rest)
 	case "login":
-		x.page(http.StatusOK, "Sign in - Jenkins", `<form method="post" action="j_spring_security_check"><input name="j_username"/><input name="j_password" type="password"/><input name="from" value="`+
-			html.EscapeString(x.param("from"))+`"/></form>`)
+		x.loginPage()
 	case "loginError":
 		x.page(http.StatusUnauthorized, "Invalid login", "<p>Invalid username or password</p>")
 	case "logout":
@@ -149,7 +148,9 @@ func (x *exchange) root(t []string) {
 		if x.requirePost() && x.permit(overallAdmin) {
 			x.redirectHere()
 		}
-	case "jnlpJars", "adjuncts", "favicon.ico", "favicon.svg", "robots.txt", "apple-touch-icon.png", "css", "scripts", "images":
+	case "scripts":
+		x.script("/" + strings.Join(t, "/"))
+	case "jnlpJars", "adjuncts", "favicon.ico", "favicon.svg", "robots.txt", "apple-touch-icon.png", "css", "images":
 		x.text(http.StatusOK, "application/octet-stream", strings.Join(t, "/")+"\n")
 	case "tcpSlaveAgentListener":
 		x.Header().Set("X-Jenkins-JNLP-Port", "50000")

@@ -36,6 +36,7 @@ type exchange struct {
 	bodyLen    int64
 	bodyHash   hash.Hash
 	bodyDone   bool
+	parts      []Part
 	status     int
 	drip       Drip
 	restricted bool          // user may only read
@@ -119,7 +120,10 @@ func (x *exchange) readBody() {
 	}
 	x.bodyDone = true
 	sink := io.MultiWriter(x.bodyHash, &limitedBuffer{&x.body, maxBody})
-	x.bodyLen, _ = io.Copy(sink, x.r.Body) // a body cut short is recorded as what arrived
+	counted := &countingReader{r: io.TeeReader(x.r.Body, sink)}
+	x.parts = readParts(counted, x.r.Header.Get("Content-Type"))
+	_, _ = io.Copy(io.Discard, counted) // a body cut short is recorded as what arrived
+	x.bodyLen = counted.n
 }
 
 func (x *exchange) bodySHA256() string { return hex.EncodeToString(x.bodyHash.Sum(nil)) }

@@ -205,7 +205,7 @@ func (j *Jenkins) AddJob(fullName, config string) error {
 // group serves what an item group (Jenkins, a folder, a view of either) has in common.
 func (x *exchange) group(g *item, t []string) {
 	if len(t) == 0 {
-		x.object("All")
+		x.groupPage(g, "All")
 		return
 	}
 	rest := t[1:]
@@ -348,7 +348,12 @@ func (x *exchange) item(i *item, t []string) {
 			}
 			return
 		}
-		x.object(x.j.jobs.nameOf(i))
+		switch {
+		case i.isFolder():
+			x.groupPage(i, x.j.jobs.nameOf(i))
+		case x.needSlash():
+			x.jobPage(i, "job")
+		}
 		return
 	}
 	rest := t[1:]
@@ -470,12 +475,13 @@ func (x *exchange) configXML(i *item) {
 	}
 }
 
+// byName orders the items of a group.
+func byName(a, b *item) int { return strings.Compare(fold(a.name), fold(b.name)) }
+
 // itemBeans are the items of a group, by name.
 func (x *exchange) itemBeans(g *item) []bean {
 	x.j.jobs.mu.Lock()
-	items := slices.SortedFunc(maps.Values(g.children), func(a, b *item) int {
-		return strings.Compare(fold(a.name), fold(b.name))
-	})
+	items := slices.SortedFunc(maps.Values(g.children), byName)
 	x.j.jobs.mu.Unlock()
 	beans := make([]bean, len(items))
 	for n, i := range items {

@@ -129,7 +129,7 @@ func (x *exchange) build(i *item, withParameters bool) {
 			return
 		}
 		if len(parameters) > 0 && x.r.Method != http.MethodPost {
-			x.page(http.StatusOK, name, `<form method="post" name="parameters"></form>`)
+			x.jobPage(i, "parameters")
 			return
 		}
 	}

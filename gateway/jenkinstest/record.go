@@ -1,8 +1,14 @@
 package jenkinstest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +32,61 @@ type Request struct {
 	Body       []byte // the first 64 KiB
 	BodyLen    int64  // bytes that Jenkins had read when it answered: none of a refused body
 	BodySHA256 string // of those, in hex
+	Parts      []Part // of a multipart body, the first 100
 	Status     int    // 0: the connection was cut without an answer
+}
+
+// CookieNames are the names of the cookies that came along, in their order.
+func (r Request) CookieNames() []string {
+	var names []string
+	for _, c := range (&http.Request{Header: r.Header}).Cookies() {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// Part is a part of a multipart body: a field, or a file if it has a file name.
+type Part struct {
+	Name     string
+	FileName string
+	Size     int64  // bytes
+	SHA256   string // in hex
+}
+
+const maxParts = 100
+
+// readParts reads the parts of a multipart body as far as it is well formed. Other bodies it leaves alone.
+func readParts(body io.Reader, contentType string) []Part {
+	mediaType, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil || !strings.HasPrefix(mediaType, "multipart/") || parameters["boundary"] == "" {
+		return nil
+	}
+	var parts []Part
+	for form := multipart.NewReader(body, parameters["boundary"]); len(parts) < maxParts; {
+		p, err := form.NextRawPart()
+		if err != nil {
+			break
+		}
+		sum := sha256.New()
+		size, err := io.Copy(sum, p)
+		if err != nil {
+			break
+		}
+		parts = append(parts, Part{p.FormName(), p.FileName(), size, hex.EncodeToString(sum.Sum(nil))})
+	}
+	return parts
+}
+
+// countingReader counts in n the bytes read.
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // record is a ring of the latest requests.
@@ -48,7 +108,7 @@ func (r *record) add(x *exchange) {
 		Time: time.Now(), Method: x.r.Method, RequestURI: x.r.RequestURI, Path: canonicalPath(x.raw),
 		Header: x.r.Header.Clone(), Host: x.r.Host, RemoteAddr: x.r.RemoteAddr, User: x.user, Crumb: x.crumb,
 		SessionID: x.session, Body: slices.Clone(body[:min(len(body), maxRecordedBody)]), BodyLen: x.bodyLen,
-		BodySHA256: x.bodySHA256(), Status: x.status,
+		BodySHA256: x.bodySHA256(), Parts: x.parts, Status: x.status,
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -132,27 +132,6 @@ func (x *exchange) advertise() {
 	x.Header().Set("X-Jenkins-Session", x.run.hash)
 }
 
-// page answers with a page in Jenkins' layout, which makes a session and holds a crumb for the page's own scripts.
-func (x *exchange) page(status int, title, body string) {
-	x.getSession()
-	h := x.Header()
-	x.advertise()
-	h.Set("Cache-Control", "no-cache,no-store,must-revalidate")
-	if h.Get("Expires") == "" {
-		h.Set("Expires", "0")
-	}
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("X-Hudson-Theme", "default")
-	data := ""
-	if x.j.csrf.Load() {
-		data = fmt.Sprintf(` data-crumb-header="%s" data-crumb-value="%s"`, html.EscapeString(x.j.cfg.CrumbField), x.issueCrumb())
-	}
-	x.text(status, "text/html;charset=utf-8", fmt.Sprintf(
-		"<!DOCTYPE html><html><head%s data-rooturl=\"%s\" data-version=\"jenkins-%s\"><title>%s</title></head><body id=\"jenkins\"><div id=\"main-panel\">%s</div></body></html>\n",
-		data, x.j.cfg.Prefix, html.EscapeString(x.j.cfg.Version), html.EscapeString(title), body))
-}
-
 // notFound is the error page that Jenkins' web-fragment.xml names for 404. It is drawn in the layout by a dispatch to
 // /404 inside Jenkins, and so has X-Jenkins and makes a session. That holds for a removed crumb issuer as well:
 // Jenkins.getCrumbIssuer returns null, Stapler.invoke calls sendError(404) on a null node, and the container dispatches
