@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -21,9 +20,8 @@ const (
 
 // A heldBody is a request body in memory.
 type heldBody struct {
-	size     int64
-	memory   *semaphore.Weighted
-	patience time.Duration // that is left for waiting for memory
+	size   int64
+	memory *semaphore.Weighted
 
 	mu       sync.Mutex // guards what follows once the body is handed on
 	data     net.Buffers
@@ -36,7 +34,7 @@ type heldBody struct {
 // Memory is reserved as the body arrives and not by its claimed length, or four
 // connections that claim much and send nothing would keep everybody else out.
 func hold(r *http.Request, limit int64, memory *semaphore.Weighted) (_ *heldBody, err error) {
-	b := &heldBody{memory: memory, patience: patience}
+	b := &heldBody{memory: memory}
 	defer func() {
 		if err != nil {
 			b.drop()
@@ -92,15 +90,19 @@ func fill(body io.Reader, chunk []byte) (n int, err error) {
 	return n, err
 }
 
+// grow waits for memory only as long as the body has none. Bodies that wait for
+// each other while they hold a part would all run into their time-outs; one that
+// gives up instead makes room for the others, so some body always gets done.
 func (b *heldBody) grow(ctx context.Context, n int64) ([]byte, error) {
 	if !b.memory.TryAcquire(n) {
-		began := time.Now()
-		ctx, cancel := context.WithTimeout(ctx, b.patience)
+		if b.reserved > 0 {
+			return nil, fmt.Errorf("%w: no memory for more than %d bytes of a body", ErrBusy, b.size)
+		}
+		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		if err := b.memory.Acquire(ctx, n); err != nil {
-			return nil, fmt.Errorf("%w: no memory for it after %d bytes: %v", ErrBusy, b.size, err)
+			return nil, fmt.Errorf("%w: no memory for a body: %v", ErrBusy, err)
 		}
-		b.patience -= time.Since(began)
 	}
 	b.reserved += n
 	return make([]byte, n), nil

@@ -71,7 +71,7 @@ const (
 	// readTimeout is for the body, waiting for memory included. GitHub itself gives up
 	// after 10 s.
 	readTimeout = 30 * time.Second
-	// patience is how long one request waits for memory, all in all.
+	// patience is how long a request waits for its first memory.
 	patience = 5 * time.Second
 )
 

@@ -274,7 +274,7 @@ func TestSignedTimePasses(t *testing.T) {
 	}
 }
 
-// Not a byte of body or proof can be another one.
+// Not a bit of body or proof can be another one.
 func TestTampering(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -315,12 +315,9 @@ func TestTampering(t *testing.T) {
 				}
 				right := tt.header.Get(tt.proof)
 				for i := range len(right) {
-					for c := range 256 {
-						if byte(c) == right[i] {
-							continue
-						}
+					for bit := range 8 {
 						value := []byte(right)
-						value[i] = byte(c)
+						value[i] ^= 1 << bit
 						header := tt.header.Clone()
 						header.Set(tt.proof, string(value))
 						if err := try(header, tt.body); !errors.Is(err, webhook.ErrSignature) {
