@@ -16,6 +16,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -438,6 +439,52 @@ func TestRefusedSenderIsNotWaitedFor(t *testing.T) {
 				}
 				if took := time.Since(began); took > 30*time.Second || !bytes.HasPrefix(answer, []byte("HTTP/1.1 403 ")) {
 					t.Errorf("answered %q after %v, want 403 within 30s", answer, took)
+				}
+			})
+		})
+	}
+}
+
+// A deadlineWriter is on a connection of another kind than net/http's own.
+type deadlineWriter struct {
+	http.ResponseWriter
+	set []time.Time
+	err error
+}
+
+func (w *deadlineWriter) SetReadDeadline(at time.Time) error {
+	w.set = append(w.set, at)
+	return w.err
+}
+
+func TestReadDeadline(t *testing.T) {
+	closed := net.ErrClosed
+	for _, tt := range []struct {
+		name      string
+		signature string
+		err, want error
+		removed   bool
+	}{
+		{"is taken away when all is well", hubSignature, nil, nil, true},
+		{"stays for what is left of a refused body", hubSHA1, nil, webhook.ErrSignature, false},
+		{"stays after a wrong signature", hubEmpty, nil, webhook.ErrSignature, false},
+		{"can be unsupported", hubSignature, fmt.Errorf("wrapped: %w", http.ErrNotSupported), nil, true},
+		{"on a closed connection", hubSignature, closed, webhook.ErrBody, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVerifier(t, webhook.GitHub, 1000, hubSecret)
+				w := &deadlineWriter{ResponseWriter: httptest.NewRecorder(), err: tt.err}
+				r, _ := newRequest(headers("X-Hub-Signature-256", tt.signature), hubBody)
+				if _, err := v.Verify(w, r); !errors.Is(err, tt.want) {
+					t.Errorf("Verify = %v, want %v", err, tt.want)
+				}
+				want := []time.Time{time.Now().Add(30 * time.Second)}
+				if tt.removed {
+					want = append(want, time.Time{})
+				}
+				if !slices.EqualFunc(w.set, want, time.Time.Equal) {
+					t.Errorf("read deadlines %v, want %v", w.set, want)
 				}
 			})
 		})

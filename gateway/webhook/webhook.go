@@ -199,9 +199,6 @@ func (v *Verifier) Verify(w http.ResponseWriter, r *http.Request) (release func(
 		return nil, err
 	}
 	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = held, held.size, nil, nil
-	if held.size == 0 {
-		r.Body = http.NoBody // what is empty but no NoBody is sent with an unknown length
-	}
 	return held.drop, nil
 }
 
