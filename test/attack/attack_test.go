@@ -124,6 +124,12 @@ https://{$TLSSITE} {
 
 func newWorld(t *testing.T, config jenkinstest.Config, caddyfile string) *world {
 	t.Helper()
+	return newWorldWith(t, config, caddyfile, func(*world) {})
+}
+
+// newWorldWith lets prepare add to the gateway before it starts.
+func newWorldWith(t *testing.T, config jenkinstest.Config, caddyfile string, prepare func(*world)) *world {
+	t.Helper()
 	config.RecordLimit = 100_000
 	jenkins, url := jenkinstest.Start(t, config)
 	wire := tap(t, strings.TrimPrefix(strings.TrimSuffix(url, config.Prefix), "http://"))
@@ -131,6 +137,7 @@ func newWorld(t *testing.T, config jenkinstest.Config, caddyfile string) *world 
 	w.Gateway = gatewaytest.New(t, "http://"+wire.address, caddyfile)
 	w.Env = append(w.Env, "TLSSITE="+w.tlsHost)
 	w.tls.write(t, w.Dir)
+	prepare(w)
 	w.Start(t)
 	w.words = map[string]string{
 		"{HOST}": w.host(), "{LF}": "\n", "{CR}": "\r", "{NUL}": "\x00",
