@@ -49,22 +49,22 @@ func hold(r *http.Request, limit int64, memory *semaphore.Weighted) (_ *heldBody
 		if err != nil {
 			return nil, err
 		}
-		n, err := fill(r.Body, chunk)
+		n, ended, err := fill(r.Body, chunk)
 		b.data = append(b.data, chunk[:n])
 		b.size += int64(n)
-		if err == io.EOF {
-			return b, b.checkLength(r.ContentLength)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: after %d bytes: %v", ErrBody, b.size, err)
 		}
+		if ended {
+			return b, b.checkLength(r.ContentLength)
+		}
 	}
-	switch n, err := fill(r.Body, make([]byte, 1)); {
+	switch n, _, err := fill(r.Body, make([]byte, 1)); {
 	case n > 0 && r.ContentLength >= 0:
 		return nil, fmt.Errorf("%w: it goes on after Content-Length, which is %d", ErrBody, r.ContentLength)
 	case n > 0:
 		return nil, fmt.Errorf("%w: it goes on after %d bytes", ErrTooLarge, limit)
-	case err != io.EOF:
+	case err != nil:
 		return nil, fmt.Errorf("%w: after %d bytes: %v", ErrBody, b.size, err)
 	}
 	return b, nil
@@ -78,16 +78,20 @@ func (b *heldBody) checkLength(claimed int64) error {
 	return nil
 }
 
-// fill is io.ReadFull, except that it returns the body's own errors. io.ReadFull
-// makes of an end (io.EOF) what net/http says of a body that broke off
-// (io.ErrUnexpectedEOF).
-func fill(body io.Reader, chunk []byte) (n int, err error) {
-	for n < len(chunk) && err == nil {
-		var m int
-		m, err = body.Read(chunk[n:])
+// fill is io.ReadFull, except that it tells a body that has ended from one that
+// broke off, which net/http reports as io.ErrUnexpectedEOF.
+func fill(body io.Reader, chunk []byte) (n int, ended bool, err error) {
+	for n < len(chunk) {
+		m, err := body.Read(chunk[n:])
 		n += m
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
 	}
-	return n, err
+	return n, false, nil
 }
 
 // grow waits for memory only as long as the body has none. Bodies that wait for

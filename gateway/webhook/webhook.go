@@ -19,7 +19,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -214,7 +213,7 @@ func setReadDeadline(control *http.ResponseController, at time.Time) error {
 func (v Verifier) String() string { return "webhook " + string(v.kind) + ", secrets REDACTED" }
 
 // Format implements fmt.Formatter, so that no verb shows the secrets.
-func (v Verifier) Format(f fmt.State, _ rune) { io.WriteString(f, v.String()) }
+func (v Verifier) Format(f fmt.State, _ rune) { fmt.Fprint(f, v.String()) }
 
 // MarshalText implements encoding.TextMarshaler, which JSON and zap use.
 func (v Verifier) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
