@@ -154,7 +154,14 @@ func (s *SSO) Cookie(user string) *http.Cookie {
 		panic("ssotest: too many people are signed in")
 	}
 	s.signedIn[secret] = user
-	return &http.Cookie{Name: s.service.cookie, Value: secret, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	return s.newCookie(secret)
+}
+
+// newCookie is as the services make theirs on loopback, where there is no TLS.
+func (s *SSO) newCookie(value string) *http.Cookie {
+	c := &http.Cookie{Name: s.service.cookie, Value: value, Path: "/", HttpOnly: true} //nolint:gosec // G124: signIn adds Secure
+	c.SameSite = http.SameSiteLaxMode
+	return c
 }
 
 // Requests returns the remembered requests, oldest first. One is remembered once its answer begins.
@@ -363,7 +370,7 @@ func (x *exchange) signIn() {
 		x.page(http.StatusUnauthorized, rd, "There is no such user.")
 		return
 	}
-	cookie := x.s.Cookie(name)
+	cookie := x.s.Cookie(name) //nolint:gosec // G124: Secure follows
 	cookie.Secure = x.r.Header.Get("X-Forwarded-Proto") == "https"
 	http.SetCookie(x, cookie)
 	x.redirect(x.back(rd))
@@ -375,7 +382,9 @@ func (x *exchange) signOut() {
 		delete(x.s.signedIn, c.Value)
 	}
 	x.s.mu.Unlock()
-	http.SetCookie(x, &http.Cookie{Name: x.s.service.cookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	gone := x.s.newCookie("") //nolint:gosec // G124: it holds nothing
+	gone.MaxAge = -1
+	http.SetCookie(x, gone)
 	x.redirect(x.back(x.r.URL.Query().Get("rd")))
 }
 
