@@ -104,18 +104,13 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return 0, b.end
 }
 
-// failed tells whether the end is another than that of the whole body.
-func (b *boundedBody) failed() bool {
-	return b.end != nil && b.end != io.EOF //nolint:errorlint // readers return io.EOF itself, and a wrapped one is a failure
-}
-
 func findInMultipart(b *boundedBody, boundary string, fields []string) (value string, found bool, err error) {
 	if !validBoundary(boundary) {
 		return "", false, ErrMalformed
 	}
 	// Errors of multipart quote the body. Where the body came to an end it is the reason.
 	failure := func() error {
-		if b.failed() {
+		if b.end != nil && b.end != io.EOF { //nolint:errorlint // a wrapped io.EOF is a failure of the body
 			return b.end
 		}
 		return ErrMalformed
@@ -125,7 +120,7 @@ func findInMultipart(b *boundedBody, boundary string, fields []string) (value st
 		b.budget = maxPartHeader
 		part, err := r.NextRawPart()
 		switch {
-		case err == io.EOF && !b.failed(): //nolint:errorlint // a wrapped io.EOF is a body cut short
+		case err == io.EOF: //nolint:errorlint // a wrapped io.EOF is a body cut short
 			return "", false, nil
 		case err != nil:
 			return "", false, failure()

@@ -259,6 +259,17 @@ func TestRotateAfterConflict(t *testing.T) {
 	}
 }
 
+func TestRotateAloneWritesOnce(t *testing.T) {
+	writes := 0
+	keys := openKeys(t, &hooked{Store: openStore(t), before: func() error { writes++; return nil }})
+	for range 3 {
+		rotate(t, keys, false)
+	}
+	if writes != 4 {
+		t.Errorf("the store was written %d times for the first key and 3 rotations, want 4", writes)
+	}
+}
+
 func TestRotateGivesUp(t *testing.T) {
 	store := openStore(t)
 	other := openKeys(t, store)
