@@ -146,3 +146,11 @@ func (x *exchange) configureEvents() {
 	case <-x.j.done:
 	}
 }
+
+// FlushError lets a page send the header, which is recorded then, and what it has written so far.
+func (x *exchange) FlushError() error {
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	return x.flush()
+}

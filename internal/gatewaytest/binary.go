@@ -15,6 +15,21 @@ import (
 // as it is released, or with the race detector if the tests run with that.
 func Binary(tb testing.TB) string {
 	tb.Helper()
+	if raceDetector {
+		return built(tb, buildRace)
+	}
+	return ReleaseBinary(tb)
+}
+
+// ReleaseBinary returns the path of cmd/caddy as it is released, whatever the
+// tests run with: for those that measure time or memory.
+func ReleaseBinary(tb testing.TB) string {
+	tb.Helper()
+	return built(tb, buildRelease)
+}
+
+func built(tb testing.TB, build func() (string, error)) string {
+	tb.Helper()
 	path, err := build()
 	if err != nil {
 		tb.Fatal(err)
@@ -22,21 +37,24 @@ func Binary(tb testing.TB) string {
 	return path
 }
 
-var build = sync.OnceValues(func() (path string, err error) {
+var (
+	// The flags of the Makefile, so that the packages are compiled already.
+	buildRelease = sync.OnceValues(func() (string, error) {
+		return build("caddy", "CGO_ENABLED=0", "-trimpath", "-tags=nobadger,nomysql,nopgx")
+	})
+	buildRace = sync.OnceValues(func() (string, error) { return build("caddy-race", "CGO_ENABLED=1", "-race") })
+)
+
+func build(name, env string, flags ...string) (path string, err error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
-	}
-	// The flags of the Makefile, so that the packages are compiled already.
-	path, args, env := "caddy", []string{"-trimpath", "-tags=nobadger,nomysql,nopgx"}, "CGO_ENABLED=0"
-	if raceDetector {
-		path, args, env = "caddy-race", []string{"-race"}, "CGO_ENABLED=1"
 	}
 	dir := filepath.Join(root, "build", "gatewaytest")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	path = filepath.Join(dir, path)
+	path = filepath.Join(dir, name)
 
 	// Tests of several packages run at once, and none may run what another is still
 	// writing. All but the first find the file up to date and leave it alone.
@@ -48,14 +66,14 @@ var build = sync.OnceValues(func() (path string, err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("locking %s: %w", lock.Name(), err)
 	}
-	cmd := exec.Command("go", append(append([]string{"build"}, args...), "-o", path, "./cmd/caddy")...)
+	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", path, "./cmd/caddy")...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), env)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build ./cmd/caddy: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 // Root returns the directory of the module.
 var Root = sync.OnceValues(func() (string, error) {

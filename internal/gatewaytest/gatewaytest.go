@@ -113,6 +113,44 @@ func (g *Gateway) Configure(tb testing.TB, caddyfile string) {
 	}
 }
 
+// UseRelease makes the next Start run the program as it is released, without the
+// race detector.
+func (g *Gateway) UseRelease(tb testing.TB) {
+	tb.Helper()
+	g.caddy = ReleaseBinary(tb)
+}
+
+// Memory returns a figure of the running gateway's memory in bytes, by its name in
+// proc_pid_status(5).
+func (g *Gateway) Memory(tb testing.TB, figure string) int64 {
+	tb.Helper()
+	path := fmt.Sprintf("/proc/%d/status", g.Process().Pid())
+	status, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, found := strings.CutPrefix(line, figure+":"); found {
+			kB, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			return kB << 10
+		}
+	}
+	tb.Fatalf("%s has no %s", path, figure)
+	return 0
+}
+
+// ResetPeak makes VmHWM, the peak of the gateway's memory, what it takes now
+// (proc_pid_clear_refs(5)).
+func (g *Gateway) ResetPeak(tb testing.TB) {
+	tb.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", g.Process().Pid()), []byte("5"), 0); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // Command returns the program, to be run with some arguments in g's environment.
 func (g *Gateway) Command(ctx context.Context, args ...string) *exec.Cmd {
 	line := append(append(append([]string{}, g.Wrap...), g.caddy), args...)
