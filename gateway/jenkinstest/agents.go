@@ -71,7 +71,7 @@ func (x *exchange) socket() {
 	ctx, cancel := context.WithCancel(context.Background()) // the request's ends here
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
-	defer conn.CloseNow() //nolint:errcheck // it may be closed already
+	defer conn.CloseNow()
 	defer cancel()
 	helpers.Go(func() {
 		select {

@@ -1,9 +1,6 @@
 package blackbox_test
 
 import (
-	"bufio"
-	"encoding/base64"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -45,22 +42,4 @@ func TestHTTP2(t *testing.T) {
 			t.Errorf("Jenkins got %s of %q with the cookies %q", seen.RequestURI, seen.User, cookies)
 		}
 	}
-}
-
-func basic(user, secret string) string {
-	return base64.StdEncoding.EncodeToString([]byte(user + ":" + secret))
-}
-
-// dial opens a bare connection to the site.
-func dial(t *testing.T, g *gatewaytest.Gateway) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(deadline()); err != nil {
-		t.Fatal(err)
-	}
-	return conn, bufio.NewReader(conn)
 }
