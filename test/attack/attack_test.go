@@ -87,6 +87,10 @@ type world struct {
 	tlsHost string
 	h2      *h2conn // nil if the last one is no longer good
 	words   map[string]string
+	// people: clients hold sessions of Jenkins themselves.
+	people         bool
+	caddyfile, sso string
+	visits         int
 	// late counts what rows that were cut off may have sent to Jenkins, by method and
 	// URI, and what it has not yet recorded of that.
 	late map[string]int
@@ -133,7 +137,7 @@ func newWorldWith(t *testing.T, config jenkinstest.Config, caddyfile string, pre
 	config.RecordLimit = 100_000
 	jenkins, url := jenkinstest.Start(t, config)
 	wire := tap(t, strings.TrimPrefix(strings.TrimSuffix(url, config.Prefix), "http://"))
-	w := &world{jenkins: jenkins, wire: wire, tls: newAuthority(t), tlsHost: gatewaytest.FreeAddress(t), late: make(map[string]int)}
+	w := &world{caddyfile: caddyfile, jenkins: jenkins, wire: wire, tls: newAuthority(t), tlsHost: gatewaytest.FreeAddress(t), late: make(map[string]int)}
 	w.Gateway = gatewaytest.New(t, "http://"+wire.address, caddyfile)
 	w.Env = append(w.Env, "TLSSITE="+w.tlsHost)
 	w.tls.write(t, w.Dir)
@@ -153,7 +157,7 @@ func (w *world) token(t *testing.T, user string, args ...string) string {
 	t.Helper()
 	secret := w.CreateToken(t, user, "ci", args...)
 	for word, value := range map[string]string{
-		"{TOKEN}": secret, "{TAIL}": strings.TrimPrefix(secret, "cg_"), "{BASIC}": basic(user, secret),
+		"{TOKEN}": secret, "{TAIL}": strings.TrimPrefix(secret, "cg_"), "{BASIC}": basic(user, secret), "{FLIPPED}": flip(secret), "{FLIPPEDBASIC}": basic("admin", flip(secret)),
 		"{BOB}": basic("bob", secret), "{NULUSER}": basic(user+"\x00admin", secret), "{NULTOKEN}": basic(user, secret+"\x00"),
 	} {
 		w.words[word] = value
@@ -167,6 +171,15 @@ func (w *world) replace(s string) string {
 		pairs = append(pairs, word, value)
 	}
 	return strings.NewReplacer(pairs...).Replace(s)
+}
+
+// flip changes the last character of a secret.
+func flip(secret string) string {
+	last := secret[len(secret)-1]
+	if last == 'A' {
+		return secret[:len(secret)-1] + "B"
+	}
+	return secret[:len(secret)-1] + "A"
 }
 
 func basic(user, secret string) string {

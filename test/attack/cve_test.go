@@ -14,6 +14,7 @@ import (
 // that was. Nobody in these rows is a request without a credential: Jenkins may get
 // nothing of it.
 func TestCVE(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	w.token(t, "alice", "--display-name", "{env.STORE} {http.request.host}")
 	alice := asToken("alice", http.Header{"X-Forwarded-Displayname": {"{env.STORE} {http.request.host}"}})
@@ -112,6 +113,7 @@ func TestCVE(t *testing.T) {
 // TestCVE_2026_33433_ConfiguredInLowerCase: Traefik wrote the identity under the
 // name as it was configured, beside the client's under the canonical one.
 func TestCVE_2026_33433_ConfiguredInLowerCase(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{UserHeader: "X-Remote-Id"}, site("\tcrumbgate {\n\t\tuser_header x-remote-id\n\t}"))
 	w.token(t, "alice")
 	alice := asToken("alice", nil)
@@ -122,6 +124,7 @@ func TestCVE_2026_33433_ConfiguredInLowerCase(t *testing.T) {
 // TestCVE_2026_27588_HostsInAnotherCase: a site of Caddy with more than 100 hosts
 // told the case of Host, so that a request took another way.
 func TestCVE_2026_27588_HostsInAnotherCase(t *testing.T) {
+	t.Parallel()
 	var hosts []string
 	for range 120 {
 		hosts = append(hosts, "http://h"+strings.Repeat("a", len(hosts)%60)+string(rune('a'+len(hosts)/60))+".example")
@@ -142,6 +145,7 @@ func TestCVE_2026_27588_HostsInAnotherCase(t *testing.T) {
 // TestCVE_2026_27589_AdminFromAPage: a page in the operator's browser reaches
 // Caddy's admin endpoint on loopback. It must not get a token.
 func TestCVE_2026_27589_AdminFromAPage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	const body = `{"user":"admin","name":"stolen"}`
 	post := func(path string, header http.Header, host string) *http.Request {

@@ -25,6 +25,7 @@ func body(want string) func(*testing.T, jenkinstest.Request) {
 // TestFraming: what two servers could take for requests of different length
 // reaches Jenkins with one length, or not at all.
 func TestFraming(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	w.token(t, "alice")
 	alice := asToken("alice", nil)
@@ -147,6 +148,7 @@ func TestFraming(t *testing.T) {
 // TestSize: what is too large is refused early, and Jenkins' own bound of 8 KiB
 // makes no hole.
 func TestSize(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	w.token(t, "alice")
 	alice := asToken("alice", nil)

@@ -215,7 +215,7 @@ func (w *world) sendH2(t *testing.T, s *stream) int {
 	filled.fields, filled.trailers = w.fill(s.fields), w.fill(s.trailers)
 	filled.body = w.replace(s.body)
 	status, header := w.h2.answer(t, w.h2.send(&filled))
-	checkAnswer(t, header)
+	w.checkAnswer(t, header)
 	if status == 0 { // at least this stream has failed
 		w.h2.conn.Close()
 		w.h2 = nil

@@ -12,6 +12,7 @@ import (
 // TestHTTP2: what HTTP/1.1 could not say and HTTP/2 can, which a gateway that
 // speaks HTTP/1.1 to Jenkins would turn into something else.
 func TestHTTP2(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	w.token(t, "alice")
 	alice := asToken("alice", nil)
@@ -122,6 +123,7 @@ func TestHTTP2(t *testing.T) {
 // TestHTTP2Floods: a client that asks for much work and takes no answer is cut off,
 // or its work stays bounded; others are served meanwhile.
 func TestHTTP2Floods(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	w.token(t, "alice")
 	alice := asToken("alice", nil)

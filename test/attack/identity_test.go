@@ -114,6 +114,7 @@ func lines(fields []field) string {
 var pluginHeaders = []string{"X-Forwarded-User", "X-Forwarded-Groups", "X-Forwarded-Mail", "X-Forwarded-DisplayName"}
 
 func TestIdentityOfTokens(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	w.token(t, "alice")
 	alice := asToken("alice", nil)
@@ -122,6 +123,7 @@ func TestIdentityOfTokens(t *testing.T) {
 
 // TestIdentityOfProfiles: what is known of a user can't be replaced or added to.
 func TestIdentityOfProfiles(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	w.token(t, "carol", "--groups", "dev,ops", "--mail", "carol@example.org", "--display-name", "Carol C.")
 	carol := asToken("carol", http.Header{
@@ -133,6 +135,7 @@ func TestIdentityOfProfiles(t *testing.T) {
 // TestIdentityUnderOtherNames: the headers that are configured, and those of the
 // plugin beside them.
 func TestIdentityUnderOtherNames(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{UserHeader: "X-Remote-Id", GroupsHeader: "X-Remote-Teams"},
 		site("\tcrumbgate {\n\t\tuser_header X-Remote-Id\n\t\tgroups_header X-Remote-Teams\n\t\ttoken_header X-Jenkins-Token\n\t\tcrumb_field Jenkins-Crumb\n\t}"))
 	w.token(t, "alice")

@@ -20,13 +20,14 @@ var odd = []string{
 	"/static/x/whoAmI/api/json", "/static/whoAmI", "/static//whoAmI", "/static/../whoAmI/api/json", "/static/x/../whoAmI", "/static/x/static/y/whoAmI", "/STATIC/x/whoAmI", "/%73tatic/x/whoAmI", "/static/%2e%2e/whoAmI", "/./static/x/whoAmI", "/static/..;/whoAmI",
 	"/%77hoAmI/api/json", "/WHOAMI/api/json", "/whoami/api/json", "/whoAmI%00/api/json", "/whoAmI/api/json%00.css", "/%00", "/whoAmI%0d%0aX-Forwarded-User:%20admin", "/whoAmI%0a", "/whoAmI%20", "/whoAmI%09", "/whoAmI%7f", "/whoAmI.", "/whoAmI./api", "/whoAmI%2e", "/whoAmI ",
 	"/whoAmI%", "/whoAmI%2", "/whoAmI%zz", "/whoAmI%u002f", "/%c0%ae%c0%ae/whoAmI", "/%c0%afwhoAmI", "/%e0%80%afwhoAmI", "/%f0%80%80%af", "/%c1%9c", "/%ed%a0%80", "/%ff", "/whoAmI\x80", "/\xc0\xaf", "/\xe2\x80\xaeImAohw", "/%e2%80%8bwhoAmI", "/who%ef%bc%8fAmI", "/%ef%bc%8e%ef%bc%8e/whoAmI", "/%ef%bc%9b",
-	"/whoAmI?/../login", "/whoAmI%3f/../login", "/whoAmI/api/json?x=/login", "/script?/login", "/script?x=/github-webhook/", "/script#/login", "/script%23/login", "/script/login/..", "/script/../login/../script",
+	"/whoAmI?/../login", "/whoAmI%3f/../script", "/whoAmI/api/json?x=/login", "/script?/login", "/script?x=/github-webhook/", "/script#/login", "/script%23/login", "/script/login/..", "/script/../login/../script",
 	"/login/../script", "/login/%2e%2e/script", "/login%2f..%2fscript", "/loginx", "/login/x", "/github-webhook/../script", "/github-webhook/..%2fscript", "/github-webhook/%2e%2e/script", "/github-webhook//../script", "/github-webhook;/../script",
 	"/$stapler/bound/x", "/WEB-INF/web.xml", "/web-inf/", "/META-INF/x", "/%57EB-INF/web.xml",
 	"/crumbIssuer/../whoAmI/api/json", "/crumbIssuer//api//json", "/crumbIssuer/api/%6ason", "/%63rumbIssuer/api/json", "/static/x/crumbIssuer/api/json", "/crumbIssuer/api%2fjson", "/CRUMBISSUER/api/json",
 }
 
 func TestPaths(t *testing.T) {
+	t.Parallel()
 	for _, prefix := range []string{"", "/jenkins"} {
 		t.Run("prefix "+prefix, func(t *testing.T) {
 			directive := "\tcrumbgate"

@@ -11,6 +11,7 @@ import (
 // TestConnection: no header that means something to a single hop takes away what
 // the gateway sets, or lets a client leave HTTP.
 func TestConnection(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{}, site("\tcrumbgate"))
 	w.token(t, "alice")
 	alice := asToken("alice", nil)
@@ -78,6 +79,7 @@ func TestConnection(t *testing.T) {
 
 // TestTarget: the form of the target, the host and the method.
 func TestTarget(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, jenkinstest.Config{Users: map[string]jenkinstest.User{"admin": {Password: "secret"}}}, site("\tcrumbgate"))
 	w.token(t, "alice")
 	alice := asToken("alice", nil)
