@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/crumbgate/crumbgate/gateway"
+	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
 )
@@ -34,7 +35,7 @@ type App struct {
 	ids     *user.Strategy // of the sites, nil if there are none
 	metrics *gateway.Metrics
 
-	open   atomic.Pointer[token.Directory]
+	open   atomic.Pointer[sharedDirectory]
 	mu     sync.Mutex // guards opening and closing
 	closed bool
 }
@@ -102,6 +103,23 @@ func (a *App) Cleanup() error {
 // directory returns the token directory, and opens it if this is the first need:
 // Caddy starts apps in no order, so requests can come before Start.
 func (a *App) directory() (*token.Directory, error) {
+	shared, err := a.shared()
+	if err != nil {
+		return nil, err
+	}
+	return shared.Directory, nil
+}
+
+// crumbKeys returns the keys of the gateway's crumbs, from the same store.
+func (a *App) crumbKeys() (*crumb.Keys, error) {
+	shared, err := a.shared()
+	if err != nil {
+		return nil, err
+	}
+	return shared.keys, nil
+}
+
+func (a *App) shared() (*sharedDirectory, error) {
 	if d := a.open.Load(); d != nil {
 		return d, nil
 	}
@@ -121,7 +139,7 @@ func (a *App) directory() (*token.Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := shared.(sharedDirectory).Directory
+	d := shared.(*sharedDirectory)
 	if a.ids != nil {
 		d.SetUserIDs(*a.ids)
 	}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -76,6 +77,24 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		body_limit          <size>
 //		crumb_timeout       <duration>
 //		max_sessions        <number>
+//		session {
+//			user         <text>
+//			groups       <text> [<delimiter>]
+//			mail         <text>
+//			display_name <text>
+//		}
+//		anonymous           refuse|pass
+//		jenkins_url         <url>
+//		trusted_origins     <origins…>
+//		crumb_methods       unsafe|post
+//		crumb_lifetime      <duration>
+//		refresh_crumbs      on|off
+//		public              <entries…>
+//		crumb_exempt        <entries…>
+//		webhook github|gitlab|bitbucket {
+//			secret   <secrets…>
+//			max_body <size>
+//		}
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // crumbgate
@@ -85,13 +104,33 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	set := make(map[string]bool)
 	for d.NextBlock(0) {
 		name := d.Val()
-		if set[name] {
+		if set[name] && name != "webhook" {
 			return d.Errf("%s is set twice", name)
 		}
 		set[name] = true
 
 		var err error
 		switch name {
+		case "session":
+			h.Session, err = parseSession(d)
+		case "anonymous":
+			h.Anonymous, err = stringArg(d)
+		case "jenkins_url":
+			h.JenkinsURL, err = stringArg(d)
+		case "trusted_origins":
+			h.TrustedOrigins, err = listArg(d)
+		case "crumb_methods":
+			h.CrumbMethods, err = stringArg(d)
+		case "crumb_lifetime":
+			h.CrumbLifetime, err = durationArg(d)
+		case "refresh_crumbs":
+			h.RefreshCrumbs, err = stringArg(d)
+		case "public":
+			h.Public, err = listArg(d)
+		case "crumb_exempt":
+			h.CrumbExempt, err = listArg(d)
+		case "webhook":
+			err = h.parseWebhook(d)
 		case "prefix":
 			h.Prefix, err = stringArg(d)
 		case "user_header":
@@ -127,6 +166,81 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	return nil
+}
+
+func parseSession(d *caddyfile.Dispenser) (*Session, error) {
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	s := new(Session)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch name := d.Val(); name {
+		case "user":
+			s.User, err = stringArg(d)
+		case "groups":
+			if !d.Args(&s.Groups) {
+				return nil, d.ArgErr()
+			}
+			d.Args(&s.GroupsDelimiter)
+			if d.NextArg() {
+				return nil, d.ArgErr()
+			}
+		case "mail":
+			s.Mail, err = stringArg(d)
+		case "display_name":
+			s.DisplayName, err = stringArg(d)
+		default:
+			return nil, d.Errf("unknown option %q of session", name)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (h *Handler) parseWebhook(d *caddyfile.Dispenser) error {
+	kind, err := stringArg(d)
+	if err != nil {
+		return err
+	}
+	if h.Webhooks[kind] != nil {
+		return d.Errf("webhook %s is set twice", kind)
+	}
+	w := new(Webhook)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch name := d.Val(); name {
+		case "secret":
+			var secrets []string
+			secrets, err = listArg(d)
+			w.Secrets = append(w.Secrets, secrets...)
+		case "max_body":
+			w.MaxBody, err = sizeArg(d)
+		default:
+			return d.Errf("unknown option %q of webhook", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(w.Secrets) == 0 {
+		return d.Errf("webhook %s has no secret: set the one that the forge signs with", kind)
+	}
+	if h.Webhooks == nil {
+		h.Webhooks = make(map[string]*Webhook)
+	}
+	h.Webhooks[kind] = w
+	return nil
+}
+
+func listArg(d *caddyfile.Dispenser) ([]string, error) {
+	name := d.Val()
+	values := d.RemainingArgs()
+	if len(values) == 0 || slices.Contains(values, "") {
+		return nil, d.Errf("%s takes one or several values, none of them empty", name)
+	}
+	return values, nil
 }
 
 func stringArg(d *caddyfile.Dispenser) (string, error) {

@@ -14,14 +14,15 @@ import (
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/gateway/webhook"
 )
 
 func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler guards a Jenkins controller: it lets in who has a valid API token, tells
-// Jenkins who that is, and sees to Jenkins' crumbs. What comes behind it, usually
+// Handler guards a Jenkins controller: it lets in who has a valid API token or has
+// signed in, tells Jenkins who that is, and sees to Jenkins' crumbs. What comes behind it, usually
 // reverse_proxy, leads to Jenkins, which must not be reachable in another way.
 //
 // It sets the placeholders {http.auth.user.id}, the token's owner, and
@@ -56,8 +57,45 @@ type Handler struct {
 	CrumbTimeout caddy.Duration `json:"crumb_timeout,omitempty"`
 	// For how many users a Jenkins session is kept. Default: 10000.
 	MaxSessions int `json:"max_sessions,omitempty"`
+	// Where the sign-in of people leaves who they are. Default: there is none, and only
+	// tokens are let in.
+	Session *Session `json:"session,omitempty"`
+	// What becomes of requests that nobody is known to be from: refuse or pass, as
+	// Jenkins' anonymous. Default: refuse.
+	Anonymous string `json:"anonymous,omitempty"`
+	// The URL that Jenkins is configured with. WebSockets are presented to Jenkins as
+	// coming from its pages, which it insists on. Default: as clients say.
+	JenkinsURL string `json:"jenkins_url,omitempty"`
+	// Further sites whose pages may make requests for people, such as
+	// https://portal.example.com. Default: none.
+	TrustedOrigins []string `json:"trusted_origins,omitempty"`
+	// For which methods people need a crumb: unsafe (all but GET, HEAD and OPTIONS) or
+	// post, as in Jenkins, where DELETE needs none. Default: unsafe.
+	CrumbMethods string `json:"crumb_methods,omitempty"`
+	// For how long the gateway's own crumbs are good. Default: 24h.
+	CrumbLifetime caddy.Duration `json:"crumb_lifetime,omitempty"`
+	// Whether a page that was opened before Jenkins forgot the session still works: on
+	// or off. Default: on.
+	RefreshCrumbs string `json:"refresh_crumbs,omitempty"`
+	// Endpoints that are open without a user: names of the catalogue, with a minus to
+	// close one, or paths. Default: what agents and the log-in page need.
+	Public []string `json:"public,omitempty"`
+	// Endpoints that need no crumb, in the same way. Default: those of Jenkins.
+	CrumbExempt []string `json:"crumb_exempt,omitempty"`
+	// The forges whose signed webhooks are let in: github, gitlab or bitbucket.
+	// Default: none.
+	Webhooks map[string]*Webhook `json:"webhooks,omitempty"`
 
 	gate *gateway.Gate
+}
+
+// Webhook is what proves that a webhook comes from its forge.
+type Webhook struct {
+	// The secrets that are set at the forge, of which any may match, so that they can
+	// be replaced one by one. Placeholders such as {env.WEBHOOK_SECRET} are replaced.
+	Secrets []string `json:"secrets"`
+	// How many bytes a body may have. Default: 25 MiB.
+	MaxBody int64 `json:"max_body,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -71,7 +109,40 @@ func (h *Handler) config() (gateway.Config, error) {
 	if err != nil {
 		return gateway.Config{}, fmt.Errorf("user_ids: %w", err)
 	}
+	choose := func(setting, value, off, on string) bool {
+		if value != "" && value != off && value != on && err == nil {
+			err = fmt.Errorf("%s %q is neither %s nor %s", setting, value, off, on)
+		}
+		return value == on
+	}
+	anonymous := choose("anonymous", h.Anonymous, "refuse", "pass")
+	postOnly := choose("crumb_methods", h.CrumbMethods, "unsafe", "post")
+	keep := choose("refresh_crumbs", h.RefreshCrumbs, "on", "off")
+	kinds := make(map[webhook.Kind]*webhook.Verifier)
+	for name := range h.Webhooks {
+		kind, wrong := webhook.ParseKind(name)
+		if wrong != nil && err == nil {
+			err = fmt.Errorf("webhook: %w", wrong)
+		}
+		kinds[kind] = nil
+	}
+	if h.Session != nil && err == nil {
+		err = h.Session.provision()
+	}
+	if err != nil {
+		return gateway.Config{}, err
+	}
 	return gateway.Config{
+		JenkinsOrigin:   h.JenkinsURL,
+		TrustedOrigins:  h.TrustedOrigins,
+		CrumbOnPostOnly: postOnly,
+		CrumbLifetime:   time.Duration(h.CrumbLifetime),
+		RefreshCrumbs:   !keep,
+		Anonymous:       anonymous,
+		Public:          h.Public,
+		CrumbExempt:     h.CrumbExempt,
+		Webhooks:        kinds,
+
 		Prefix:     h.Prefix,
 		UserHeader: h.UserHeader, GroupsHeader: h.GroupsHeader, MailHeader: h.MailHeader, DisplayNameHeader: h.DisplayNameHeader,
 		TokenHeader:  h.TokenHeader,
@@ -119,6 +190,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 		return trusted
 	}
+	config.CrumbKeys = app.crumbKeys
+	if h.Session != nil {
+		config.Session = h.Session.person
+	}
+	for kind := range config.Webhooks {
+		if config.Webhooks[kind], err = h.Webhooks[string(kind)].verifier(kind); err != nil {
+			return err
+		}
+	}
 	config.Admitted = admitted
 	config.Refused = refused
 	config.Fork = fork
@@ -131,15 +211,50 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// verifier makes what checks the webhooks of a forge.
+func (w *Webhook) verifier(kind webhook.Kind) (*webhook.Verifier, error) {
+	repl := caddy.NewReplacer()
+	secrets := make([]string, len(w.Secrets))
+	for i, text := range w.Secrets {
+		var err error
+		if secrets[i], err = repl.ReplaceOrErr(text, true, true); err != nil {
+			return nil, fmt.Errorf("webhook %s: secret: %w", kind, err)
+		}
+	}
+	limit := w.MaxBody
+	if limit == 0 {
+		limit = webhook.DefaultLimit
+	}
+	v, err := webhook.New(kind, secrets, limit)
+	if err != nil {
+		return nil, fmt.Errorf("webhook %s: %w", kind, err)
+	}
+	return v, nil
+}
+
+// Cleanup waits for what the gate does in the background.
+func (h *Handler) Cleanup() error {
+	if h.gate != nil {
+		h.gate.Close()
+	}
+	return nil
+}
+
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	return h.gate.ServeHTTP(w, r, next.ServeHTTP)
 }
 
-// admitted names the user and the token to the rest of Caddy.
-func admitted(r *http.Request, t *token.Token) {
-	record := t.Record()
+// admitted names the user, and the token if there is one, to the rest of Caddy.
+func admitted(r *http.Request, d gateway.Decision) {
+	if d.User() == "" {
+		return
+	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Set("http.auth.user.id", string(record.Owner))
+	repl.Set("http.auth.user.id", string(d.User()))
+	if d.Token == nil {
+		return
+	}
+	record := d.Token.Record()
 	repl.Map(func(key string) (any, bool) {
 		switch key {
 		case "http.crumbgate.token.id":
@@ -185,5 +300,6 @@ func fork(w http.ResponseWriter, r *http.Request) *http.Request {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -17,10 +18,13 @@ var directories = caddy.NewUsagePool()
 // loadTimeout bounds how long the reading of a store may take.
 const loadTimeout = 5 * time.Minute
 
-type sharedDirectory struct{ *token.Directory }
+type sharedDirectory struct {
+	*token.Directory
+	keys *crumb.Keys
+}
 
 // Destruct implements caddy.Destructor.
-func (s sharedDirectory) Destruct() error { return s.Close() }
+func (s *sharedDirectory) Destruct() error { return s.Close() }
 
 func openDirectory(ctx caddy.Context, storage Storage) (caddy.Destructor, error) {
 	store, err := storage.Open()
@@ -33,5 +37,10 @@ func openDirectory(ctx caddy.Context, storage Storage) (caddy.Destructor, error)
 	if err != nil {
 		return nil, err
 	}
-	return sharedDirectory{d}, nil
+	keys, err := crumb.OpenKeys(loading, store, time.Now)
+	if err != nil {
+		d.Close() //nolint:errcheck // what went wrong before says more
+		return nil, err
+	}
+	return &sharedDirectory{d, keys}, nil
 }

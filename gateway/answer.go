@@ -2,16 +2,23 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 )
 
-// An answerWriter passes an answer of Jenkins on to a token client, without its
-// cookies: the session is ours, not the client's. With watch set it holds back an
-// answer that may refuse the crumb. It buffers nothing else.
+// An answerWriter passes an answer of Jenkins on: to a token client without its
+// cookies, as the session is ours, not the client's; to a person with the session
+// that Jenkins has opened in between. With watch set it holds back an answer that
+// may refuse the crumb. It buffers nothing else.
 type answerWriter struct {
 	http.ResponseWriter
-	watch bool
+	watch  bool
+	visit  *forward // of a person, else nil
+	opened []string // the lines that set a session which was opened for this request
+
+	page bool // the answer is a page with Jenkins' crumb in it
 
 	wrote  bool // the final header has been seen
 	held   bool // the answer is held back, with status and body
@@ -27,13 +34,17 @@ func (a *answerWriter) WriteHeader(status int) {
 		return
 	}
 	h := a.Header()
-	delete(h, "Set-Cookie")
+	if a.visit == nil {
+		delete(h, "Set-Cookie") // of early hints, too
+	}
 	if !a.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		a.wrote = true
 		if a.watch && crumb.MayRefuse(status, h) {
 			a.held, a.status = true, status
 			return
 		}
+		a.cookies()
+		a.page = a.visit != nil && status == http.StatusOK && h.Get("X-Jenkins") != "" && strings.HasPrefix(h.Get("Content-Type"), "text/html")
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -66,8 +77,30 @@ func (a *answerWriter) FlushError() error {
 // release sends on what was held back.
 func (a *answerWriter) release() {
 	a.held = false
-	delete(a.Header(), "Set-Cookie") // the handler may have gone on to set header fields
+	a.cookies()
 	a.ResponseWriter.WriteHeader(a.status)
 	a.ResponseWriter.Write(a.body) //nolint:errcheck // the next write of the handler sees it, or the client has left
 	a.body = nil
+}
+
+// cookies sets what the client gets of cookies, right before the header is
+// written.
+func (a *answerWriter) cookies() {
+	h := a.Header()
+	if a.visit == nil {
+		delete(h, "Set-Cookie")
+		return
+	}
+	lines := h["Set-Cookie"]
+	id := a.visit.Person.User
+	if session := a.visit.gate.learnCookies(lines, id); session != "" {
+		a.visit.cookies.session = session // the client's from now on
+		return
+	}
+	if a.opened != nil {
+		// First, as some clients take the first line for the session (gojenkins).
+		h["Set-Cookie"] = slices.Concat(a.opened, lines)
+		a.visit.gate.learnCookies(a.opened, id)
+		a.opened = nil
+	}
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
-	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
 // behind is a site on which the handler answers all but the crumb request.
@@ -257,7 +256,7 @@ func TestSecondAttempt(t *testing.T) {
 	s := newSite(t, options{
 		gate: func(c *gateway.Config) {
 			c.Fork = func(_ http.ResponseWriter, r *http.Request) *http.Request { forks++; return r }
-			c.Admitted = func(*http.Request, *token.Token) { admitted++ }
+			c.Admitted = func(*http.Request, gateway.Decision) { admitted++ }
 		},
 		between: func(proxy http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

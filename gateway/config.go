@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -14,8 +15,10 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/gateway/webhook"
 )
 
 // Defaults of Config.
@@ -23,6 +26,8 @@ const (
 	DefaultReplayLimit  = 1 << 20
 	DefaultCrumbTimeout = 10 * time.Second
 	DefaultMaxSessions  = 10_000
+	// DefaultCrumbLifetime is how long a crumb of ours is good for.
+	DefaultCrumbLifetime = crumb.DefaultLifetime
 )
 
 // Config is what a Gate is made of. Lookup, Count and Log are required; the zero
@@ -45,9 +50,16 @@ type Config struct {
 	// Trusted tells whether the peer of a request is a proxy that may say where the
 	// request comes from. By default none is.
 	Trusted func(*http.Request) bool
+	// Session returns who has signed in before the gate, nil if nobody has, and an
+	// error for an identity that is not to be believed (ErrUntrusted) or that Jenkins
+	// can't be told. By default nobody has.
+	Session func(*http.Request) (*token.Profile, error)
+	// CrumbKeys returns the keys of our own crumbs. By default they are made anew, and
+	// forgotten with the gate.
+	CrumbKeys func() (*crumb.Keys, error)
 	// Admitted is told of each request that goes on, before it does: for access
 	// logs and placeholders.
-	Admitted func(*http.Request, *token.Token)
+	Admitted func(*http.Request, Decision)
 	// Refused is told of each request that does not go on, before it is answered.
 	Refused func(*http.Request, Reason)
 	// Fork returns a request ready to go through the next handler although another
@@ -65,6 +77,29 @@ type Config struct {
 	// CrumbField is the name that Jenkins must give to its crumb; by default it may
 	// give any.
 	CrumbField string
+	// JenkinsOrigin is the origin of the URL that Jenkins is configured with, such as
+	// "https://jenkins.example.com". WebSockets are presented to Jenkins as coming from
+	// there; by default as their clients say.
+	JenkinsOrigin string
+	// TrustedOrigins are further sites, such as "https://portal.example.com", whose
+	// pages may make requests of those who have signed in.
+	TrustedOrigins []string
+	// CrumbOnPostOnly lets sessions do without a crumb what Jenkins does not ask one
+	// for, such as DELETE of a job.
+	CrumbOnPostOnly bool
+	// CrumbLifetime is for how long a crumb of ours is good, and for how long it is
+	// remembered that one of Jenkins was.
+	CrumbLifetime time.Duration
+	// RefreshCrumbs lets a page that was opened before Jenkins forgot the session go
+	// on: its crumb was once the user's, and the browser vouches for the page.
+	RefreshCrumbs bool
+	// Anonymous lets requests go on that nobody is known to be from.
+	Anonymous bool
+	// Public and CrumbExempt open and close entries of the Catalogue, or open paths of
+	// one's own: "name", "-name", "/path", "/path/*".
+	Public, CrumbExempt []string
+	// Webhooks open the endpoints of a forge to requests that it has signed.
+	Webhooks map[webhook.Kind]*webhook.Verifier
 	// UserIDs tells which spellings of a user id are the same.
 	UserIDs user.Strategy
 	// ReplayLimit is how many bytes of a body are kept to send it again.
@@ -136,6 +171,8 @@ func (c Config) Defaulted() (Config, error) {
 		return c, errors.New("body_limit is negative: use 0 for the default of 1 MiB")
 	case c.CrumbTimeout < 0:
 		return c, errors.New("crumb_timeout is negative: use 0 for the default of 10s")
+	case c.CrumbLifetime < 0:
+		return c, errors.New("crumb_lifetime is negative: use 0 for the default of 24h")
 	case c.MaxSessions < 0:
 		return c, errors.New("max_sessions is negative: use 0 for the default of 10000")
 	}
@@ -148,6 +185,31 @@ func (c Config) Defaulted() (Config, error) {
 	if c.MaxSessions == 0 {
 		c.MaxSessions = DefaultMaxSessions
 	}
+	if c.CrumbLifetime == 0 {
+		c.CrumbLifetime = DefaultCrumbLifetime
+	}
+	if c.JenkinsOrigin != "" {
+		u, err := url.Parse(c.JenkinsOrigin)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			return c, fmt.Errorf("jenkins_url %q is not a URL such as https://jenkins.example.com/", c.JenkinsOrigin)
+		}
+		c.JenkinsOrigin = u.Scheme + "://" + u.Host
+	}
+	if _, err := newOpenings(c.Public, c.CrumbExempt, slices.Collect(maps.Keys(c.Webhooks))); err != nil {
+		return c, err
+	}
+	for _, origin := range c.TrustedOrigins {
+		if err := new(http.CrossOriginProtection).AddTrustedOrigin(origin); err != nil {
+			return c, fmt.Errorf("trusted_origins: %q is not an origin such as https://portal.example.com: %w", origin, err)
+		}
+	}
+	if c.Session == nil {
+		c.Session = func(*http.Request) (*token.Profile, error) { return nil, nil }
+	}
+	if c.CrumbKeys == nil {
+		keys := crumb.NewKeys()
+		c.CrumbKeys = func() (*crumb.Keys, error) { return keys, nil }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -158,7 +220,7 @@ func (c Config) Defaulted() (Config, error) {
 		c.Trusted = func(*http.Request) bool { return false }
 	}
 	if c.Admitted == nil {
-		c.Admitted = func(*http.Request, *token.Token) {}
+		c.Admitted = func(*http.Request, Decision) {}
 	}
 	if c.Refused == nil {
 		c.Refused = func(*http.Request, Reason) {}

@@ -57,6 +57,22 @@ func presented(h http.Header, tokenHeader string) (credential, Reason) {
 	return parseAuthorization(authorization[0])
 }
 
+// isBasic tells whether a request has a credential that Jenkins itself would look
+// at, and answer 401 to.
+func isBasic(h http.Header) bool {
+	scheme, _, _ := strings.Cut(h.Get("Authorization"), " ")
+	return strings.EqualFold(scheme, "Basic")
+}
+
+// LooksLikeToken tells whether a request is for Check to decide on as that of a
+// token client, whether or not the token is any good: all that is not clearly
+// without one is.
+func LooksLikeToken(r *http.Request, tokenHeader string) bool {
+	none := func(token.Digest) bool { return false }
+	_, reason := presented(r.Header, http.CanonicalHeaderKey(tokenHeader))
+	return reason != ReasonNone && reason != ReasonForeign || tokenInQuery(r.URL.RawQuery, none)
+}
+
 func parseAuthorization(value string) (credential, Reason) {
 	scheme, rest, _ := strings.Cut(value, " ")
 	basic, bearer := strings.EqualFold(scheme, "Basic"), strings.EqualFold(scheme, "Bearer")

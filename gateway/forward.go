@@ -20,66 +20,86 @@ import (
 
 // forward is one admitted request on its way to Jenkins.
 type forward struct {
-	gate  *Gate
-	token *token.Token
-	addr  string // of the client
-	next  Next
+	Decision
+	gate *Gate
+	addr string // of the client
+	next Next
+	// cookies are those of a session client.
+	cookies clientCookies
 }
 
 // key is for whom the Jenkins session of the request is.
 func (f *forward) key() crumb.Key {
-	key := crumb.Key{User: f.token.Record().Owner}
+	key := crumb.Key{User: f.User(), Cookie: f.cookies.session}
 	if f.gate.crumbBindsAddr.Load() {
 		key.Addr = f.addr
 	}
 	return key
 }
 
-// serve sends the request on with Jenkins' session and, where Jenkins checks it,
-// the crumb. Jenkins checks POST and nothing else
-// (hudson.security.csrf.CrumbFilter).
-func (f *forward) serve(w http.ResponseWriter, r *http.Request, path route) error {
-	if r.Method == http.MethodPost {
-		return f.post(w, r)
+// broker holds the session of the request.
+func (f *forward) broker() *crumb.Broker {
+	if f.Class == ClassSession {
+		return f.gate.people.broker
 	}
-	if tail, ok := path.crumbAPI(); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+	return f.gate.broker
+}
+
+// token sends the request of a token client on with Jenkins' session and, where
+// Jenkins checks it, the crumb. Jenkins checks POST and nothing else
+// (hudson.security.csrf.CrumbFilter).
+func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
+	g := f.gate
+	g.shed(r.Header)
+	g.identify(r.Header, f.Token.Record().Owner, f.Token.Profile())
+	delete(r.Header, "Cookie")
+	delete(r.Header, "Jenkins-Crumb")
+	if g.CrumbField != "" {
+		delete(r.Header, g.CrumbField)
+	}
+	if r.Method == http.MethodPost {
+		body := newReplayBody(r, g.ReplayLimit)
+		defer body.close()
+		session, err := f.jenkins(r, nil, body.mayOutgrow)
+		if err != nil {
+			return f.crumbFailed(w, r, err)
+		}
+		return f.post(w, r, body, session, true)
+	}
+	if tail, ok := f.route.crumbAPI(); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return f.issue(w, r, tail)
 	}
 	// Jenkins opens a session for each page that is asked for without one, but not
 	// for its API, to which most requests go. Those do without the header.
-	if !path.isAPI() {
-		if s := f.gate.broker.Cached(f.key()); s != nil && s.Cookie != "" {
+	if !f.route.isAPI() {
+		if s := g.broker.Cached(f.key()); s != nil && s.Cookie != "" {
 			r.Header["Cookie"] = []string{s.Cookie}
 		}
 	}
+	g.presentOrigin(r)
 	return f.send(&answerWriter{ResponseWriter: w}, r)
 }
 
 func (f *forward) send(a *answerWriter, r *http.Request) error {
 	err := f.next(a, r)
 	if !a.wrote { // the server will, with the header as it is
-		delete(a.Header(), "Set-Cookie")
+		a.cookies()
 	}
 	return err
 }
 
 // post sends a request on with a crumb, and once more with a new one if Jenkins
 // says that the crumb is not valid: it has been restarted, or has forgotten the
-// session. It says so before it acts on the request.
-func (f *forward) post(w http.ResponseWriter, r *http.Request) error {
-	body := newReplayBody(r, f.gate.ReplayLimit)
-	session, err := f.session(r, nil, body.mayOutgrow)
-	if err != nil {
-		return f.crumbFailed(w, r, err)
-	}
+// session. It says so before it acts on the request. Without renew, a client whose
+// crumb may not be replaced is told what Jenkins says.
+func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody, session *crumb.Session, renew bool) error {
 	before := takeSnapshot(r, w.Header())
 	defer before.drop()
 
-	first := &answerWriter{ResponseWriter: w, watch: true}
+	first := &answerWriter{ResponseWriter: w, watch: true, visit: f.visit(), opened: session.SetCookie}
 	sent, _ := body.open()
-	defer body.close()
-	attach(r, session, sent)
-	err = f.send(first, r)
+	f.attach(r, session, sent)
+	err := f.send(first, r)
 	switch {
 	case !first.held:
 		return err
@@ -93,13 +113,13 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	again := before.again()
-	renewed, err := f.session(again, session, false)
+	renewed, err := f.jenkins(again, session, false)
 	if err != nil {
 		before.answer.restore(w.Header())
 		return f.crumbFailed(w, r, err)
 	}
-	if verdict == crumb.Unclear && renewed.Cookie == session.Cookie && renewed.Crumb == session.Crumb {
-		first.release() // the crumb still holds, so it was not what Jenkins refused
+	if !renew || verdict == crumb.Unclear && renewed.Cookie == session.Cookie && renewed.Crumb == session.Crumb {
+		first.release() // in the latter case the crumb still holds, so it was not what Jenkins refused
 		return nil
 	}
 	before.answer.restore(w.Header())
@@ -112,9 +132,9 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request) error {
 
 	f.gate.Metrics.replays.Inc()
 	r = f.gate.Fork(w, again)
-	f.gate.Admitted(r, f.token)
-	second := &answerWriter{ResponseWriter: w, watch: true}
-	attach(r, renewed, sent)
+	f.gate.Admitted(r, f.Decision)
+	second := &answerWriter{ResponseWriter: w, watch: true, visit: f.visit(), opened: renewed.SetCookie}
+	f.attach(r, renewed, sent)
 	err = f.send(second, r)
 	switch {
 	case !second.held:
@@ -132,8 +152,19 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func attach(r *http.Request, s *crumb.Session, body io.ReadCloser) {
-	if s.Cookie != "" {
+// visit is the request for its answerWriter, nil for that of a token client.
+func (f *forward) visit() *forward {
+	if f.Class == ClassSession {
+		return f
+	}
+	return nil
+}
+
+func (f *forward) attach(r *http.Request, s *crumb.Session, body io.ReadCloser) {
+	switch {
+	case f.Class == ClassSession:
+		setCookie(r.Header, f.cookies.with(s))
+	case s.Cookie != "":
 		r.Header["Cookie"] = []string{s.Cookie}
 	}
 	if s.Crumb != "" {
@@ -142,20 +173,28 @@ func attach(r *http.Request, s *crumb.Session, body io.ReadCloser) {
 	r.Body = body
 }
 
-// issue answers a client that asks for a crumb. What it gets is good for nothing
-// but to be sent back, as such clients do: a POST gets the real one on its way.
-// Without CSRF protection Jenkins has no issuer, and says so itself.
+// issue answers a client that asks for a crumb. What a token client gets is good
+// for nothing but to be sent back, as such clients do: a POST gets the real one on
+// its way. Without CSRF protection Jenkins has no issuer, and says so itself.
 func (f *forward) issue(w http.ResponseWriter, r *http.Request, tail []string) error {
-	s, err := f.session(r, nil, false)
+	s, err := f.jenkins(r, nil, false)
 	if err != nil {
 		return f.crumbFailed(w, r, err)
 	}
 	if s.Crumb == "" {
-		return f.send(&answerWriter{ResponseWriter: w}, r)
+		return f.send(&answerWriter{ResponseWriter: w, visit: f.visit()}, r)
+	}
+	issued := crumb.Issued{Class: s.Class, Field: s.Field}
+	if f.Class == ClassSession {
+		if issued.Crumb, err = f.issueOwn(w, s); err != nil {
+			return f.crumbFailed(w, r, err)
+		}
+	} else {
+		issued.Crumb = f.gate.placeholder(f.Token)
 	}
 	w.Header().Set("X-Jenkins", s.Version)
 	w.Header().Set("X-Jenkins-Session", s.Started)
-	crumb.Issued{Class: s.Class, Field: s.Field, Crumb: f.gate.placeholder(f.token)}.ServeAPI(w, r, tail)
+	issued.ServeAPI(w, r, tail)
 	return nil
 }
 
@@ -167,26 +206,42 @@ func (g *Gate) placeholder(t *token.Token) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// session returns Jenkins' session for the request's user. Fresh asks Jenkins in
-// any case.
-func (f *forward) session(r *http.Request, refused *crumb.Session, fresh bool) (*crumb.Session, error) {
-	if s := f.gate.broker.Cached(f.key()); s != nil && s != refused && !fresh {
+// jenkins returns Jenkins' session for the request's user, and what it says of the
+// one that a session client holds. Fresh asks Jenkins in any case.
+func (f *forward) jenkins(r *http.Request, refused *crumb.Session, fresh bool) (*crumb.Session, error) {
+	if s := f.broker().Cached(f.key()); s != nil && s != refused && !fresh {
 		return s, nil // nearly always; what follows allocates
 	}
+	return f.share(r.Context(), refused, fresh, func(ctx context.Context, old *crumb.Session) (*crumb.Session, error) {
+		return f.prepare(r.WithContext(ctx), old)(ctx, old)
+	})
+}
+
+// share gets a session, and lets all who need it at the same time have it.
+func (f *forward) share(ctx context.Context, refused *crumb.Session, fresh bool, ask crumb.Fetch) (*crumb.Session, error) {
 	fetch := func(ctx context.Context, old *crumb.Session) (*crumb.Session, error) {
-		s, err := f.fetch(ctx, r, old)
+		s, err := ask(ctx, old)
 		if err != nil {
 			f.gate.Metrics.unissued.Inc()
-		} else {
-			f.gate.Metrics.fetched.Inc()
+			return nil, err
 		}
-		return s, err
+		f.gate.Metrics.fetched.Inc()
+		if f.Class == ClassSession {
+			f.remember(s)
+		}
+		return s, nil
+	}
+	if f.Class == ClassSession && f.cookies.session == "" {
+		// Two browsers of one person would get one session, so nothing is shared or kept.
+		ctx, cancel := context.WithTimeout(ctx, f.gate.CrumbTimeout)
+		defer cancel()
+		return fetch(ctx, nil)
 	}
 	get := func(key crumb.Key) (*crumb.Session, error) {
 		if fresh {
-			return f.gate.broker.Fresh(r.Context(), key, fetch)
+			return f.broker().Fresh(ctx, key, fetch)
 		}
-		return f.gate.broker.Session(r.Context(), key, refused, fetch)
+		return f.broker().Session(ctx, key, refused, fetch)
 	}
 	key := f.key()
 	s, err := get(key)
@@ -202,9 +257,10 @@ func (f *forward) session(r *http.Request, refused *crumb.Session, fresh bool) (
 // tell where it comes from; a crumb can depend on that.
 var passedOn = []string{"User-Agent", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto"}
 
-// fetch asks Jenkins for a crumb, through the next handler, so that the request
-// takes the same way as all others.
-func (f *forward) fetch(ctx context.Context, r *http.Request, old *crumb.Session) (*crumb.Session, error) {
+// prepare returns what asks Jenkins for a crumb, through the next handler, so that
+// the request takes the same way as all others. All that it needs of r it takes
+// now. It presents the session old, or else the client's own.
+func (f *forward) prepare(r *http.Request, old *crumb.Session) crumb.Fetch {
 	g := f.gate
 	target := &url.URL{Path: g.Prefix + crumb.IssuerPath}
 	header := http.Header{"Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
@@ -213,17 +269,38 @@ func (f *forward) fetch(ctx context.Context, r *http.Request, old *crumb.Session
 			header[name] = values
 		}
 	}
-	g.identify(header, f.token)
-	if old != nil && old.Cookie != "" {
-		header["Cookie"] = []string{old.Cookie}
+	if f.Class == ClassSession {
+		g.identify(header, f.Person.User, f.Person)
+		if old == nil {
+			old = &crumb.Session{Cookie: f.cookies.session}
+			setCookie(header, f.cookies.header)
+		} else {
+			setCookie(header, f.cookies.with(old))
+		}
+	} else {
+		g.identify(header, f.Token.Record().Owner, f.Token.Profile())
+		if old != nil {
+			setCookie(header, old.Cookie)
+		}
 	}
 	request := (&http.Request{
 		Method: http.MethodGet, URL: target, RequestURI: target.Path, Header: header, Body: http.NoBody,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: r.Host, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
-	}).WithContext(ctx)
+	}).WithContext(context.WithoutCancel(r.Context()))
+	answer := new(crumb.Answer)
+	request = g.Fork(answer, request)
+	return func(ctx context.Context, _ *crumb.Session) (*crumb.Session, error) {
+		bound, cancel := context.WithCancelCause(request.Context())
+		defer cancel(nil)
+		defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
+		return f.fetch(ctx, answer, request.WithContext(bound), old)
+	}
+}
 
-	var answer crumb.Answer
-	err := run(f.next, &answer, g.Fork(&answer, request))
+// fetch reads what Jenkins says to a prepared request.
+func (f *forward) fetch(ctx context.Context, answer *crumb.Answer, request *http.Request, old *crumb.Session) (*crumb.Session, error) {
+	g := f.gate
+	err := run(f.next, answer, request)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("no crumb after %v: %w", g.CrumbTimeout, ctx.Err())
 	}
@@ -244,6 +321,21 @@ func (f *forward) fetch(ctx context.Context, r *http.Request, old *crumb.Session
 		g.crumbBindsAddr.Store(true)
 	}
 	return session, nil
+}
+
+// remember keeps for later that a crumb has been this user's, and whose the
+// session is.
+func (f *forward) remember(s *crumb.Session) {
+	p, id := f.gate.people, f.Person.User
+	switch {
+	case s.SetCookie != nil:
+		f.gate.learnCookies(s.SetCookie, id)
+	case f.cookies.session != "" && !strings.Contains(f.cookies.session, ";"): // of several, nobody knows which one Jenkins took
+		p.owners.SetIfAbsent(sessionID(f.cookies.session), id)
+	}
+	if s.Crumb != "" {
+		p.seen.Set(seenCrumb{id, sha256.Sum256([]byte(s.Crumb))}, f.gate.Now().Unix())
+	}
 }
 
 // run calls a handler in a goroutine that is not its server's, where a panic
@@ -290,8 +382,10 @@ func (f *forward) crumbFailed(w http.ResponseWriter, r *http.Request, err error)
 }
 
 func (f *forward) log(r *http.Request, message string, err error) {
-	record := f.token.Record()
-	args := []any{"method", r.Method, "token_id", record.ID.String(), "owner", string(record.Owner)}
+	args := []any{"method", r.Method, "owner", string(f.User())}
+	if f.Token != nil {
+		args = append(args, "token_id", f.Token.Record().ID.String())
+	}
 	if err != nil {
 		args = append(args, "error", err)
 	}

@@ -3,22 +3,29 @@ package gateway
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/gateway/webhook"
 )
 
 // A Gate decides on requests and passes them on. It is safe for concurrent use.
 type Gate struct {
 	Config
 	scrubber *scrubber
-	broker   *crumb.Broker
+	openings *openings
 	cors     *http.CrossOriginProtection
+	broker   *crumb.Broker // sessions of token clients, which the gate holds
+	people   *people       // what is known of those who hold theirs
 
 	placeholderKey [32]byte
 	// crumbBindsAddr is set once Jenkins has turned out to be of a version whose
@@ -26,7 +33,8 @@ type Gate struct {
 	crumbBindsAddr atomic.Bool
 }
 
-// New returns a gate, or an error that says which setting is wrong.
+// New returns a gate, or an error that says which setting is wrong. Close it when
+// it is not used any more.
 func New(config Config) (*Gate, error) {
 	c, err := config.Defaulted()
 	if err != nil {
@@ -37,14 +45,27 @@ func New(config Config) (*Gate, error) {
 			return nil, err
 		}
 	}
-	broker, err := crumb.NewBroker(c.MaxSessions, c.CrumbTimeout)
-	if err != nil {
+	g := &Gate{Config: c, scrubber: newScrubber(&c), cors: http.NewCrossOriginProtection()}
+	for _, origin := range c.TrustedOrigins {
+		if err := g.cors.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("trusted_origins: %w", err)
+		}
+	}
+	if g.openings, err = newOpenings(c.Public, c.CrumbExempt, slices.Collect(maps.Keys(c.Webhooks))); err != nil {
 		return nil, err
 	}
-	g := &Gate{Config: c, scrubber: newScrubber(&c), broker: broker, cors: http.NewCrossOriginProtection()}
+	if g.broker, err = crumb.NewBroker(c.MaxSessions, c.CrumbTimeout); err != nil {
+		return nil, err
+	}
+	if g.people, err = newPeople(&c); err != nil {
+		return nil, err
+	}
 	rand.Read(g.placeholderKey[:])
 	return g, nil
 }
+
+// Close ends what the gate does in the background.
+func (g *Gate) Close() { g.people.close() }
 
 // A Reason says why a request was refused. It is for the log and the metrics, not
 // for the client.
@@ -65,22 +86,75 @@ const (
 	ReasonOutside      Reason = "a path outside of Jenkins' context path"
 	ReasonCrossOrigin  Reason = "a request that a browser made for another site"
 	ReasonUnavailable  Reason = "the token store is not open"
+	ReasonMethod       Reason = "a method that is not for Jenkins"
+	ReasonUntrusted    Reason = "an identity that the client could have claimed"
+	ReasonIdentity     Reason = "an identity that can't be told to Jenkins"
+	ReasonNoOrigin     Reason = "a WebSocket without an Origin"
+	ReasonNoCrumb      Reason = "no crumb"
+	ReasonCrumb        Reason = "a crumb that is not this user's"
+	ReasonCrumbSession Reason = "a crumb of another session"
+	ReasonCrumbExpired Reason = "an expired crumb"
+	ReasonCrumbForm    Reason = "a form in which the crumb can't be looked for"
+	ReasonSignature    Reason = "a webhook without a valid signature"
+	ReasonWebhookBody  Reason = "a webhook whose body can't be taken in"
+	ReasonWebhookBusy  Reason = "too many webhooks at once"
 )
+
+// A Class is what a request is, as far as it decides what is asked of it.
+type Class int
+
+// The classes of requests.
+const (
+	// ClassNone is a request that nothing is known of.
+	ClassNone Class = iota
+	// ClassToken presents an API token.
+	ClassToken
+	// ClassSession is from a person who has signed in before the gate.
+	ClassSession
+	// ClassPublic is for an endpoint that is open to all.
+	ClassPublic
+	// ClassWebhook is for an endpoint that is open to who can sign.
+	ClassWebhook
+	// ClassAnonymous is from nobody, where the settings let that pass.
+	ClassAnonymous
+)
+
+// String returns the name that logs and metrics have for it.
+func (c Class) String() string {
+	return [...]string{"none", "token", "session", "public", "webhook", "anonymous"}[c]
+}
 
 // A Decision is what Check makes of a request.
 type Decision struct {
 	// Reason is "" if the request goes on.
 	Reason Reason
+	Class  Class
 	// Token is the token that was presented, if it exists, also when it is refused.
 	Token *token.Token
+	// Person is who has signed in, if that decides.
+	Person *token.Profile
 	// Err is the detail of a reason that has one. It holds no secret.
 	Err error
 	// route is the path as Jenkins dispatches it.
 	route route
+	// opening is why a request without a user is let in.
+	opening *Entry
+}
+
+// User returns whom the request goes on as, "" for nobody.
+func (d *Decision) User() user.ID {
+	switch d.Class {
+	case ClassToken:
+		return d.Token.Record().Owner
+	case ClassSession:
+		return d.Person.User
+	}
+	return ""
 }
 
 // Check decides on a request, from its method, path and headers alone, and
-// changes nothing.
+// changes nothing. Whether a session's crumb is right is left to ServeHTTP, as it
+// can stand in the body.
 func (g *Gate) Check(r *http.Request) Decision {
 	if tokenInQuery(r.URL.RawQuery, g.exists) {
 		return Decision{Reason: ReasonTokenInQuery}
@@ -89,10 +163,29 @@ func (g *Gate) Check(r *http.Request) Decision {
 	if outside != nil && !errors.Is(outside, ErrOutside) {
 		return Decision{Reason: ReasonPath, Err: outside}
 	}
-	presented, reason := presented(r.Header, g.TokenHeader)
-	if reason != "" {
-		return Decision{Reason: reason}
+	if r.Method == http.MethodConnect && r.ProtoMajor == 1 || r.Method == http.MethodTrace {
+		return Decision{Reason: ReasonMethod}
 	}
+	presented, reason := presented(r.Header, g.TokenHeader)
+	var d Decision
+	switch reason {
+	case "":
+		d = g.checkToken(r, presented)
+	case ReasonNone, ReasonForeign:
+		d = g.checkOthers(r, reason, route, outside)
+	default:
+		d = Decision{Reason: reason}
+	}
+	if d.Reason == "" && outside != nil {
+		d.Reason = ReasonOutside
+	}
+	d.route = route
+	return d
+}
+
+// checkToken decides on a request that presents a token. One that fails is never
+// taken for anything else.
+func (g *Gate) checkToken(r *http.Request, presented credential) Decision {
 	t, err := g.Lookup(presented.digest)
 	switch {
 	case err != nil:
@@ -100,7 +193,7 @@ func (g *Gate) Check(r *http.Request) Decision {
 	case t == nil:
 		return Decision{Reason: ReasonUnknown}
 	}
-	d := Decision{Token: t, route: route}
+	d := Decision{Class: ClassToken, Token: t}
 	record := t.Record()
 	if presented.named && !g.UserIDs.Equal(presented.user, record.Owner) {
 		d.Reason = ReasonWrongUser
@@ -112,28 +205,44 @@ func (g *Gate) Check(r *http.Request) Decision {
 	case token.RefusedExpired:
 		d.Reason = ReasonExpired
 	}
-	if d.Reason == "" && outside != nil {
-		d.Reason = ReasonOutside
-	}
-	if d.Reason != "" {
-		return d
-	}
 	// A browser that has been asked for a password sends it with every request that
-	// any page makes. We give such a request a crumb, so we have to see to it that the
-	// page is Jenkins' own. What is not a browser sends none of the headers that this
-	// looks at.
-	if presented.named {
-		checked := r
-		if _, upgrade := r.Header["Upgrade"]; upgrade {
-			// Any page may open a WebSocket, by GET: to Jenkins' CLI, which does all that the
-			// user may do. Old versions of Jenkins don't look at the Origin (SECURITY-3315).
-			checked = &http.Request{Method: http.MethodPost, URL: r.URL, Host: r.Host, Header: r.Header}
-		}
-		if err := g.cors.Check(checked); err != nil {
-			d.Reason, d.Err = ReasonCrossOrigin, err
+	// any page makes. No page can have it send a token otherwise.
+	if d.Reason == "" && presented.named {
+		d.Err = g.checkPassword(r)
+		if d.Err != nil {
+			d.Reason = ReasonCrossOrigin
 		}
 	}
 	return d
+}
+
+// checkOthers decides on a request without a token. The reason is ReasonNone or
+// ReasonForeign, for which it is refused if it is not let in for another reason.
+func (g *Gate) checkOthers(r *http.Request, reason Reason, route route, outside error) Decision {
+	person, err := g.Session(r)
+	switch {
+	case errors.Is(err, ErrUntrusted):
+		return Decision{Reason: ReasonUntrusted, Err: err}
+	case err != nil:
+		return Decision{Reason: ReasonIdentity, Err: err}
+	case person != nil:
+		// A password that a handler before us has checked is still in the header.
+		d := Decision{Class: ClassSession, Person: person}
+		d.Reason, d.Err = g.checkOrigin(r, route)
+		return d
+	case outside != nil && !g.Anonymous:
+		return Decision{Reason: reason}
+	}
+	opening := g.openings.public(route, r.URL.RawQuery)
+	switch signed := g.openings.signed(route); {
+	case signed != nil:
+		return Decision{Class: ClassWebhook, opening: signed}
+	case opening != nil && (reason == ReasonNone || opening.KeepsAuthorization && !isBasic(r.Header)):
+		return Decision{Class: ClassPublic, opening: opening}
+	case g.Anonymous && reason == ReasonNone:
+		return Decision{Class: ClassAnonymous}
+	}
+	return Decision{Reason: reason}
 }
 
 func (g *Gate) exists(digest token.Digest) bool {
@@ -147,25 +256,62 @@ type Next func(http.ResponseWriter, *http.Request) error
 // ServeHTTP passes a request on to next as the user that it is from, or answers
 // it. It returns next's error.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) error {
+	d := g.Check(r) // before the scrub: a handler before us may have named the person in a header
 	g.scrubber.scrub(r)
 	if !g.Trusted(r) {
 		scrubForwarded(r.Header)
 	}
-	d := g.Check(r)
 	if d.Reason != "" {
-		g.Metrics.refused[d.Reason].Inc()
-		g.logRefusal(r, d)
-		g.Refused(r, d.Reason)
-		refuse(w, r, d.Reason)
+		g.refuse(w, r, d)
 		return nil
 	}
-	g.Metrics.admitted.Inc()
-	g.identify(r.Header, d.Token)
+	if d.Class == ClassWebhook {
+		release, reason, err := g.verifySignature(w, r, d.opening.Signed)
+		if reason != "" {
+			d.Reason, d.Err = reason, err
+			g.refuse(w, r, d)
+			return nil
+		}
+		defer release()
+	}
+	g.Metrics.admitted[d.Class].Inc()
 	addr := g.ClientAddr(r)
-	g.Count(d.Token, addr)
-	g.Admitted(r, d.Token)
-	f := &forward{gate: g, token: d.Token, addr: addr, next: next}
-	return f.serve(w, r, d.route)
+	if d.Class == ClassToken {
+		g.Count(d.Token, addr)
+	}
+	g.Admitted(r, d)
+	f := &forward{gate: g, Decision: d, addr: addr, next: next}
+	switch d.Class {
+	case ClassToken:
+		return f.token(w, r)
+	case ClassSession:
+		return f.session(w, r)
+	default:
+		return f.nobody(w, r)
+	}
+}
+
+// refuse answers a request that does not go on, and says why in the log.
+func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision) {
+	g.Metrics.refused[d.Reason].Inc()
+	g.logRefusal(r, d)
+	g.Refused(r, d.Reason)
+	refuse(w, r, d.Reason)
+}
+
+// verifySignature checks that a webhook comes from who knows the secret. The body
+// goes on as it came; release gives back the memory that it takes.
+func (g *Gate) verifySignature(w http.ResponseWriter, r *http.Request, kind webhook.Kind) (release func(), _ Reason, _ error) {
+	release, err := g.Webhooks[kind].Verify(w, r)
+	switch {
+	case err == nil:
+		return release, "", nil
+	case errors.Is(err, webhook.ErrSignature):
+		return nil, ReasonSignature, err
+	case errors.Is(err, webhook.ErrBusy):
+		return nil, ReasonWebhookBusy, err
+	}
+	return nil, ReasonWebhookBody, err
 }
 
 func (g *Gate) logRefusal(r *http.Request, d Decision) {
@@ -180,6 +326,9 @@ func (g *Gate) logRefusal(r *http.Request, d Decision) {
 			slog.String("token_id", record.ID.String()),
 			slog.String("owner", string(record.Owner)),
 			slog.String("token_name", record.Name))
+	}
+	if d.Person != nil {
+		attrs = append(attrs, slog.String("user", string(d.Person.User)))
 	}
 	if d.Err != nil {
 		attrs = append(attrs, slog.String("error", d.Err.Error()))

@@ -90,6 +90,7 @@ func newSite(t testing.TB, o options) *site {
 	if s.gate, err = gateway.New(config); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.gate.Close)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := s.gate.ServeHTTP(w, r, passTo(proxy)); err != nil {
 			t.Errorf("ServeHTTP: %v", err)

@@ -67,6 +67,10 @@ func equalFolded(name, f string) bool {
 	return true
 }
 
+// methodOverrides are headers in which some frameworks let a client replace the
+// method, which has then been checked in vain.
+var methodOverrides = [...]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
+
 // scrub removes identity headers in every spelling, foreign options from
 // Connection, trailers, which a proxy would pass on after everything has been
 // checked, and the wish for another protocol than WebSocket: in an h2c connection
@@ -87,8 +91,24 @@ func (s *scrubber) scrub(r *http.Request) {
 	if upgrade, set := r.Header["Upgrade"]; set && (len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket")) {
 		delete(r.Header, "Upgrade")
 	}
+	for _, name := range methodOverrides {
+		delete(r.Header, name)
+	}
 	scrubReferer(r.Header)
 	r.Trailer = nil
+}
+
+// RemoveHeaders removes headers in every spelling that some server takes for one of
+// names.
+func RemoveHeaders(h http.Header, names []string) {
+	for _, name := range names {
+		f := folded(name)
+		for spelled := range h {
+			if len(spelled) == len(f) && equalFolded(spelled, f) {
+				delete(h, spelled)
+			}
+		}
+	}
 }
 
 // scrubForwarded removes what Jenkins' container would believe about scheme, host,
@@ -139,31 +159,4 @@ func connectionOptions(lines []string) string {
 		}
 	}
 	return strings.Join(kept, ", ")
-}
-
-// identify makes the request the token owner's, in the headers in which Jenkins
-// reads that (ReverseProxySecurityRealm), and removes what a client knows of
-// credentials, cookies and crumbs. An unknown field is left out: the plugin takes
-// an empty header for a value.
-func (g *Gate) identify(h http.Header, t *token.Token) {
-	delete(h, "Authorization")
-	delete(h, "Cookie")
-	delete(h, "Jenkins-Crumb")
-	if g.TokenHeader != "" {
-		delete(h, g.TokenHeader)
-	}
-	if g.CrumbField != "" {
-		delete(h, g.CrumbField)
-	}
-	profile := t.Profile()
-	h[g.UserHeader] = []string{string(t.Record().Owner)}
-	if len(profile.Groups) > 0 {
-		h[g.GroupsHeader] = []string{strings.Join(profile.Groups, token.GroupDelimiter)}
-	}
-	if profile.Mail != "" {
-		h[g.MailHeader] = []string{profile.Mail}
-	}
-	if profile.DisplayName != "" {
-		h[g.DisplayNameHeader] = []string{profile.DisplayName}
-	}
 }

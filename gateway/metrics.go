@@ -7,7 +7,7 @@ import (
 // Metrics count what the gates of one configuration do. Their labels are closed
 // sets: no user, token or path is in them.
 type Metrics struct {
-	admitted prometheus.Counter
+	admitted map[Class]prometheus.Counter
 	refused  map[Reason]prometheus.Counter
 	fetched  prometheus.Counter
 	unissued prometheus.Counter
@@ -30,6 +30,18 @@ var resultLabels = map[Reason]string{
 	ReasonOutside:      "outside",
 	ReasonCrossOrigin:  "cross_origin",
 	ReasonUnavailable:  "unavailable",
+	ReasonMethod:       "method",
+	ReasonUntrusted:    "untrusted_identity",
+	ReasonIdentity:     "invalid_identity",
+	ReasonNoOrigin:     "no_origin",
+	ReasonNoCrumb:      "no_crumb",
+	ReasonCrumb:        "invalid_crumb",
+	ReasonCrumbSession: "crumb_of_another_session",
+	ReasonCrumbExpired: "expired_crumb",
+	ReasonCrumbForm:    "form",
+	ReasonSignature:    "webhook_signature",
+	ReasonWebhookBody:  "webhook_body",
+	ReasonWebhookBusy:  "webhook_busy",
 }
 
 // NewMetrics registers the metrics.
@@ -37,7 +49,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy", Subsystem: "crumbgate", Name: "requests_total",
 		Help: "Requests by what was decided about them.",
-	}, []string{"result"})
+	}, []string{"result", "class"})
 	fetches := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy", Subsystem: "crumbgate", Name: "crumb_fetches_total",
 		Help: "Requests to Jenkins for a crumb, by their outcome.",
@@ -52,14 +64,17 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		}
 	}
 	m := &Metrics{
-		admitted: requests.WithLabelValues("admitted"),
+		admitted: make(map[Class]prometheus.Counter),
 		refused:  make(map[Reason]prometheus.Counter),
 		fetched:  fetches.WithLabelValues("issued"),
 		unissued: fetches.WithLabelValues("failed"),
 		replays:  replays,
 	}
 	for reason, label := range resultLabels {
-		m.refused[reason] = requests.WithLabelValues(label)
+		m.refused[reason] = requests.WithLabelValues(label, "")
+	}
+	for class := ClassToken; class <= ClassAnonymous; class++ {
+		m.admitted[class] = requests.WithLabelValues("admitted", class.String())
 	}
 	return m, nil
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // A response is what a client is told for a reason.
@@ -18,11 +19,20 @@ var (
 	tokenInURL   = response{http.StatusBadRequest, "Bad request: a token came in the URL, where logs keep it. Revoke that token, and send its successor in the Authorization header.\n"}
 	badPath      = response{http.StatusBadRequest, "Bad request: the path is ambiguous. Send it without semicolons, backslashes, control characters and encoded dot segments.\n"}
 	outside      = response{http.StatusNotFound, "Not found: Jenkins is below another path of this address.\n"}
+	badMethod    = response{http.StatusMethodNotAllowed, "Method not allowed: Jenkins has no use for it.\n"}
 	crossOrigin  = response{http.StatusForbidden, "Forbidden: a browser made this request for a page of another site.\n"}
 	unavailable  = response{http.StatusServiceUnavailable, "Service unavailable: tokens can't be checked at the moment. Try again soon.\n"}
 	badGateway   = response{http.StatusBadGateway, "Bad gateway: Jenkins did not give a crumb, so the request was not sent. The gateway's log has the reason.\n"}
 	timedOut     = response{http.StatusGatewayTimeout, "Gateway timeout: Jenkins did not give a crumb in time, so the request was not sent.\n"}
 	noCrumbRight = response{http.StatusForbidden, "Forbidden: Jenkins gives this user no crumb, because the permission Overall/Read is missing.\n"}
+	untrusted    = response{http.StatusForbidden, "Forbidden: who you are came in a header that anybody could have sent. The gateway's log says what its administrator has to set.\n"}
+	noIdentity   = response{http.StatusForbidden, "Forbidden: Jenkins can't be told who you are. The gateway's log has the reason.\n"}
+	noOrigin     = response{http.StatusForbidden, "Forbidden: a WebSocket needs an Origin header, or an API token.\n"}
+	badForm      = response{http.StatusBadRequest, "Bad request: no crumb was found in the part of the form that is looked at. Send it in the Jenkins-Crumb header, or first in the form.\n"}
+	unsigned     = response{http.StatusUnauthorized, "Unauthorized: this webhook needs a valid signature. Set the same secret on both sides.\n"}
+	webhookBody  = response{http.StatusBadRequest, "Bad request: the webhook's body is too large, or did not arrive.\n"}
+	busy         = response{http.StatusServiceUnavailable, "Service unavailable: too many webhooks at once. Send it again.\n"}
+	crumbRefused = response{http.StatusForbidden, noCrumb} // see refuseCrumb
 	notReplayed  = response{http.StatusBadGateway, "Bad gateway: Jenkins refused the crumb that it had just given, and did nothing. Try again.\n"}
 )
 
@@ -42,23 +52,71 @@ var responses = map[Reason]response{
 	ReasonOutside:      outside,
 	ReasonCrossOrigin:  crossOrigin,
 	ReasonUnavailable:  unavailable,
+	ReasonMethod:       badMethod,
+	ReasonUntrusted:    untrusted,
+	ReasonIdentity:     noIdentity,
+	ReasonNoOrigin:     noOrigin,
+	ReasonNoCrumb:      crumbRefused,
+	ReasonCrumb:        crumbRefused,
+	ReasonCrumbSession: crumbRefused,
+	ReasonCrumbExpired: crumbRefused,
+	ReasonCrumbForm:    badForm,
+	ReasonSignature:    unsigned,
+	ReasonWebhookBody:  webhookBody,
+	ReasonWebhookBusy:  busy,
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, reason Reason) {
-	answer(w, r, responses[reason])
+	if response := responses[reason]; response == crumbRefused {
+		refuseCrumb(w, r)
+	} else {
+		answer(w, r, response)
+	}
+}
+
+// noCrumb is what Jenkins says (hudson.security.csrf.CrumbFilter), and what its
+// clients look for.
+const noCrumb = "No valid crumb was included in the request"
+
+// refuseCrumb says that in the form that the client reads: a page for people,
+// which tells them what to do, and JSON for machines.
+func refuseCrumb(w http.ResponseWriter, r *http.Request) {
+	accept := r.Header.Get("Accept")
+	h := w.Header()
+	var text string
+	switch {
+	case strings.Contains(accept, "text/html") || !strings.Contains(accept, "json"):
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		text = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Error 403 " + noCrumb + "</title></head>\n" +
+			"<body><h1>HTTP ERROR 403 " + noCrumb + "</h1>\n" +
+			"<p>Nothing was done. The page that you came from is too old, or another site sent you here. Go back, reload the page, and try again.</p></body></html>\n"
+	default:
+		h.Set("Content-Type", "application/json")
+		text = `{"servlet":"crumbgate","message":"` + noCrumb + `","status":"403"}` + "\n"
+	}
+	write(w, r, http.StatusForbidden, text)
 }
 
 func answer(w http.ResponseWriter, r *http.Request, a response) {
 	h := w.Header()
-	if a.status == http.StatusUnauthorized {
+	if a == unauthorized {
 		h.Set("WWW-Authenticate", `Basic realm="Jenkins"`)
 	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(a.text)))
+	write(w, r, a.status, a.text)
+}
+
+func write(w http.ResponseWriter, r *http.Request, status int, text string) {
+	h := w.Header()
+	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
+		// The client waits to be asked for its body, and the server would wait for that.
+		h.Set("Connection", "close")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(a.status)
+	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		io.WriteString(w, a.text) //nolint:errcheck // the client may have left
+		io.WriteString(w, text) //nolint:errcheck // the client may have left
 	}
 }

@@ -177,7 +177,7 @@ func TestUpgrades(t *testing.T) {
 	})
 	t.Run("WebSocket of a foreign page", func(t *testing.T) {
 		s.jenkins.ResetRequests()
-		got := s.raw(handshake("Connection: close, Upgrade\r\nUpgrade: websocket\r\nOrigin: http://evil.example\r\n" + socket))
+		got := s.raw(handshake("Connection: close, Upgrade\r\nUpgrade: websocket\r\nOrigin: http://evil.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n" + socket))
 		if !strings.HasPrefix(got, "HTTP/1.1 403 ") {
 			t.Errorf("the client got %q", got)
 		}

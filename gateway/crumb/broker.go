@@ -27,6 +27,10 @@ type Session struct {
 	Crumb  string // "" if CSRF protection is off in Jenkins
 	Class  string // the class of the crumb issuer
 
+	// SetCookie are the lines with which Jenkins opened the session, for a client that
+	// is to hold it; none if it is the one that was presented.
+	SetCookie []string
+
 	// Version and Started are X-Jenkins and X-Jenkins-Session of the answer, which
 	// clients read.
 	Version, Started string
@@ -38,6 +42,8 @@ type Key struct {
 	// Addr is the client's address where the crumb is bound to that as well
 	// (Jenkins before 2.543), else "".
 	Addr string
+	// Cookie is the session that the client holds itself, "" if the broker does.
+	Cookie string
 }
 
 // Fetch asks Jenkins for the crumb. It presents the session old, if there is
@@ -97,7 +103,7 @@ func (b *Broker) Fresh(ctx context.Context, key Key, fetch Fetch) (*Session, err
 }
 
 func (b *Broker) share(ctx context.Context, key Key, fetch Fetch) (*Session, error) {
-	flight := b.fetching.DoChan(string(key.User)+"\x00"+key.Addr, func() (any, error) {
+	flight := b.fetching.DoChan(string(key.User)+"\x00"+key.Addr+"\x00"+key.Cookie, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.timeout)
 		defer cancel()
 		s, err := fetch(ctx, b.Cached(key))

@@ -126,15 +126,16 @@ func (a *Answer) Session(old *Session) (*Session, error) {
 
 func notVisible(r rune) bool { return r <= ' ' || r > '~' }
 
-// sessionCookie begins the names of Jenkins' session cookies. What follows is
+// SessionCookie begins the names of Jenkins' session cookies. What follows is
 // another one each time that Jenkins starts (executable.Main in its war).
-const sessionCookie = "JSESSIONID"
+const SessionCookie = "JSESSIONID"
 
 // keepCookies keeps the cookies that the answer sets, Jenkins' session and those
 // of a balancer that keeps a session at one controller, and the ones of the
 // presented session that it does not replace.
 func (s *Session) keepCookies(h http.Header, old *Session) error {
 	var kept []*http.Cookie
+	opened := false
 	if old != nil && old.Cookie != "" {
 		kept, _ = http.ParseCookie(old.Cookie) // it was written here
 	}
@@ -144,9 +145,10 @@ func (s *Session) keepCookies(h http.Header, old *Session) error {
 			return errors.New("a cookie of the answer can't be read")
 		}
 		set := c.MaxAge >= 0 && c.Value != ""
-		session := set && strings.HasPrefix(c.Name, sessionCookie)
+		session := set && strings.HasPrefix(c.Name, SessionCookie)
+		opened = opened || session
 		kept = slices.DeleteFunc(kept, func(k *http.Cookie) bool {
-			return k.Name == c.Name || session && strings.HasPrefix(k.Name, sessionCookie)
+			return k.Name == c.Name || session && strings.HasPrefix(k.Name, SessionCookie)
 		})
 		if set {
 			kept = append(kept, c)
@@ -162,6 +164,12 @@ func (s *Session) keepCookies(h http.Header, old *Session) error {
 	s.Cookie = strings.Join(pairs, "; ")
 	if len(s.Cookie) > maxCookie {
 		return fmt.Errorf("the cookies of the session have more than %d bytes", maxCookie)
+	}
+	if !opened {
+		return nil
+	}
+	if s.SetCookie = h["Set-Cookie"]; len(strings.Join(s.SetCookie, "")) > 2*maxCookie {
+		return fmt.Errorf("the lines that set the cookies of the session have more than %d bytes", 2*maxCookie)
 	}
 	return nil
 }

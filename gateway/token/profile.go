@@ -32,33 +32,40 @@ func (u *ProfileUpdate) apply(old *Profile) (*Profile, error) {
 	p := *old
 	if u.Groups != nil {
 		p.Groups = slices.Clone(*u.Groups)
-		joined := len(strings.Join(p.Groups, GroupDelimiter))
-		if len(p.Groups) > maxGroups || joined > maxGroupsBytes {
-			return nil, fmt.Errorf("%d groups with %d bytes in all are too many: at most %d groups and %d bytes are allowed", len(p.Groups), joined, maxGroups, maxGroupsBytes)
-		}
-		for _, g := range p.Groups {
-			// Jenkins answers 500 to a group of blanks only.
-			if g == "" || g != strings.TrimSpace(g) || strings.Contains(g, GroupDelimiter) {
-				return nil, fmt.Errorf("group %q is empty, begins or ends with a blank, or holds %q: leave that out", g, GroupDelimiter)
-			}
-			if err := checkProfileText("group", g); err != nil {
-				return nil, err
-			}
-		}
 	}
 	if u.Mail != nil {
 		p.Mail = *u.Mail
-		if err := checkProfileText("mail address", p.Mail); err != nil {
-			return nil, err
-		}
 	}
 	if u.DisplayName != nil {
 		p.DisplayName = *u.DisplayName
-		if err := checkProfileText("display name", p.DisplayName); err != nil {
-			return nil, err
-		}
+	}
+	if err := p.Check(); err != nil {
+		return nil, err
 	}
 	return &p, nil
+}
+
+// Check returns an error that says what of the profile can't be told to Jenkins.
+// It does not look at the user's id.
+func (p *Profile) Check() error {
+	joined := max(len(p.Groups)-1, 0) * len(GroupDelimiter)
+	for _, g := range p.Groups {
+		joined += len(g)
+		// Jenkins answers 500 to a group of blanks only.
+		if g == "" || g != strings.TrimSpace(g) || strings.Contains(g, GroupDelimiter) {
+			return fmt.Errorf("group %q is empty, begins or ends with a blank, or holds %q: leave that out", g, GroupDelimiter)
+		}
+		if err := checkProfileText("group", g); err != nil {
+			return err
+		}
+	}
+	if len(p.Groups) > maxGroups || joined > maxGroupsBytes {
+		return fmt.Errorf("%d groups with %d bytes in all are too many: at most %d groups and %d bytes are allowed", len(p.Groups), joined, maxGroups, maxGroupsBytes)
+	}
+	if err := checkProfileText("mail address", p.Mail); err != nil {
+		return err
+	}
+	return checkProfileText("display name", p.DisplayName)
 }
 
 func checkProfileText(what, s string) error {

@@ -1,0 +1,312 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/user"
+)
+
+// people is what a gate knows of those who hold their Jenkins session themselves.
+// All of it can be forgotten: then Jenkins is asked again.
+type people struct {
+	broker *crumb.Broker // what Jenkins says of the sessions that they present
+	// owners are the users of sessions, by the cookie's name=value.
+	owners *otter.Cache[string, user.ID]
+	// seen are crumbs that Jenkins has given to a user, and when, in Unix seconds.
+	seen *otter.Cache[seenCrumb, int64]
+	// sessionCookie is the name that Jenkins gives to its session until its next
+	// start, nil if no answer has told yet.
+	sessionCookie atomic.Pointer[string]
+
+	learning sync.WaitGroup
+	learners chan struct{} // bounds how many learn at once
+}
+
+type seenCrumb struct {
+	user user.ID
+	sum  [sha256.Size]byte
+}
+
+func newPeople(c *Config) (*people, error) {
+	p := &people{learners: make(chan struct{}, maxLearners)}
+	var err error
+	if p.broker, err = crumb.NewBroker(c.MaxSessions, c.CrumbTimeout); err != nil {
+		return nil, err
+	}
+	if p.owners, err = otter.New(&otter.Options[string, user.ID]{MaximumSize: c.MaxSessions}); err != nil {
+		return nil, fmt.Errorf("making the cache of session owners: %w", err)
+	}
+	if p.seen, err = otter.New(&otter.Options[seenCrumb, int64]{MaximumSize: c.MaxSessions}); err != nil {
+		return nil, fmt.Errorf("making the cache of crumbs: %w", err)
+	}
+	return p, nil
+}
+
+// close waits for what is being learned.
+func (p *people) close() { p.learning.Wait() }
+
+// session sends a person's request on. What may change something goes on only with
+// a crumb that verifies.
+func (f *forward) session(w http.ResponseWriter, r *http.Request) error {
+	g := f.gate
+	g.shed(r.Header)
+	g.identify(r.Header, f.Person.User, f.Person)
+	f.cookies = g.cookies(r.Header, f.Person.User)
+	setCookie(r.Header, f.cookies.header)
+
+	safe := isSafe(r.Method) || g.CrumbOnPostOnly && r.Method != http.MethodPost
+	if !safe && g.openings.crumbExempt(f.route) == nil {
+		return f.guarded(w, r)
+	}
+	if tail, ok := f.route.crumbAPI(); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return f.issue(w, r, tail)
+	}
+	g.presentOrigin(r)
+	a := &answerWriter{ResponseWriter: w, visit: f}
+	err := f.send(a, r)
+	if a.page {
+		f.learn(r)
+	}
+	return err
+}
+
+// guarded sends a request on whose crumb verifies, with Jenkins' current one: a
+// page that was opened before Jenkins was restarted still works. Nothing is put on
+// a request that has not been verified.
+func (f *forward) guarded(w http.ResponseWriter, r *http.Request) error {
+	g := f.gate
+	body := newReplayBody(r, g.ReplayLimit)
+	defer body.close()
+	session, err := f.jenkins(r, nil, false)
+	if err != nil {
+		return f.crumbFailed(w, r, err)
+	}
+	text, where, reason, err := f.presentedCrumb(r, session, body)
+	var p proof
+	if reason == "" {
+		p, reason, err = f.prove(r, text, session)
+	}
+	if reason != "" {
+		f.Reason, f.Err = reason, err
+		g.refuse(w, r, f.Decision)
+		return nil
+	}
+	switch {
+	case p == proofJenkins && where != "" && masks(session) && !equalCrumb(session, text):
+		// Jenkins alone can tell, so the request goes on as it came.
+		r.Body, _ = body.open()
+		return f.send(&answerWriter{ResponseWriter: w, visit: f}, r)
+	case r.Method != http.MethodPost: // Jenkins looks for no crumb
+		f.dropCrumbs(r.Header, session)
+		r.Body, _ = body.open()
+		return f.send(&answerWriter{ResponseWriter: w, visit: f}, r)
+	}
+	f.dropCrumbs(r.Header, session)
+	if body.mayOutgrow {
+		if session, err = f.jenkins(r, nil, true); err != nil {
+			return f.crumbFailed(w, r, err)
+		}
+	}
+	return f.post(w, r, body, session, p == proofOwn || g.RefreshCrumbs && sameOrigin(r))
+}
+
+// A proof says how a crumb has verified.
+type proof int
+
+const (
+	_ proof = iota
+	// proofOwn is a crumb that the gate has issued for this user and session.
+	proofOwn
+	// proofJenkins is a crumb that Jenkins has for them, or the only one who can tell
+	// is Jenkins.
+	proofJenkins
+	// proofOnce is a crumb that was once this user's, on a request for which the
+	// browser vouches that a page of this site made it.
+	proofOnce
+)
+
+// prove verifies a crumb, or tells why it does not.
+func (f *forward) prove(r *http.Request, text string, s *crumb.Session) (proof, Reason, error) {
+	g, id := f.gate, f.Person.User
+	keys, err := g.CrumbKeys()
+	if err != nil {
+		return 0, ReasonUnavailable, err
+	}
+	standing := keys.Verify(text, id, f.cookies.session, g.Now(), g.CrumbLifetime)
+	switch {
+	case standing == crumb.Valid:
+		return proofOwn, "", nil
+	case standing == crumb.Expired:
+		return 0, ReasonCrumbExpired, nil
+	case s.Crumb == "":
+		// CSRF protection is off in Jenkins, so that its pages have no crumb. Then the
+		// browser has to vouch for the page.
+		if text == "" && !g.provesOrigin(r) || text != "" {
+			return 0, ReasonNoCrumb, nil
+		}
+		return proofJenkins, "", nil
+	case text == "":
+		return 0, ReasonNoCrumb, nil
+	case s.SetCookie == nil && equalCrumb(s, text):
+		return proofJenkins, "", nil
+	}
+	given, seen := g.people.seen.GetIfPresent(seenCrumb{id, sha256.Sum256([]byte(text))})
+	seen = seen && g.Now().Unix() < given+int64(g.CrumbLifetime.Seconds())
+	switch {
+	case !seen && standing != crumb.OtherSession && masks(s) && s.SetCookie == nil:
+		return proofJenkins, "", nil
+	case !seen && standing != crumb.OtherSession:
+		return 0, ReasonCrumb, nil
+	case g.RefreshCrumbs && sameOrigin(r):
+		return proofOnce, "", nil
+	}
+	return 0, ReasonCrumbSession, nil
+}
+
+func equalCrumb(s *crumb.Session, text string) bool {
+	return subtle.ConstantTimeCompare([]byte(s.Crumb), []byte(text)) == 1
+}
+
+// masks tells whether an issuer gives a session another crumb each time, as the
+// Strict Crumb Issuer does: equality says nothing then.
+func masks(s *crumb.Session) bool {
+	return s.Crumb != "" && s.Class != "hudson.security.csrf.DefaultCrumbIssuer"
+}
+
+// crumbFields are the names under which a client can have sent its crumb: what
+// Jenkins calls it, and what clients have built in, of now and before 2.0.
+func crumbFields(s *crumb.Session) []string {
+	fields := []string{"Jenkins-Crumb", ".crumb"}
+	if s.Field != "" && !slices.Contains(fields, s.Field) {
+		fields = slices.Insert(fields, 0, s.Field)
+	}
+	return fields
+}
+
+// presentedCrumb looks for the crumb where Jenkins does, in the header, then in the
+// query, then in the form (hudson.security.csrf.CrumbFilter), and beyond that in
+// multipart forms. It returns "" if there is none. Of the body, no more is read
+// than can be handed on.
+func (f *forward) presentedCrumb(r *http.Request, s *crumb.Session, body *replayBody) (text, where string, _ Reason, _ error) {
+	fields := crumbFields(s)
+	for _, name := range fields {
+		switch values := r.Header[http.CanonicalHeaderKey(name)]; {
+		case len(values) > 1:
+			return "", "", ReasonCrumb, fmt.Errorf("the header %s came %d times", name, len(values))
+		case len(values) == 1:
+			return values[0], "header", "", nil
+		}
+	}
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name, err := url.QueryUnescape(name); err != nil || !slices.Contains(fields, name) {
+			continue
+		}
+		if value, err := url.QueryUnescape(value); err == nil {
+			return value, "query", "", nil
+		}
+	}
+	if body.src == nil {
+		return "", "", "", nil
+	}
+	types := r.Header["Content-Type"]
+	if len(types) != 1 || r.Header["Content-Encoding"] != nil {
+		return "", "", "", nil
+	}
+	reader, _ := body.open()
+	text, found, err := crumb.FindInForm(types[0], reader, f.gate.ReplayLimit, fields)
+	if err != nil {
+		return "", "", ReasonCrumbForm, err
+	}
+	if !found {
+		return "", "", "", nil
+	}
+	return text, "form", "", nil
+}
+
+// dropCrumbs removes the client's crumb where it would stand beside ours. What is
+// in the query or the form Jenkins looks at only if there is no header.
+func (f *forward) dropCrumbs(h http.Header, s *crumb.Session) {
+	for _, name := range crumbFields(s) {
+		delete(h, http.CanonicalHeaderKey(name))
+	}
+}
+
+// issue answers a person's client that asks for a crumb, with one of ours. The
+// session that Jenkins opens for it goes to the client, which has to send it back.
+func (f *forward) issueOwn(w http.ResponseWriter, s *crumb.Session) (string, error) {
+	keys, err := f.gate.CrumbKeys()
+	if err != nil {
+		return "", err
+	}
+	session := f.cookies.session
+	if s.SetCookie != nil {
+		w.Header()["Set-Cookie"] = slices.Concat(s.SetCookie, w.Header()["Set-Cookie"])
+		session = f.gate.learnCookies(s.SetCookie, f.Person.User)
+	}
+	return keys.Issue(f.Person.User, session, f.gate.Now()), nil
+}
+
+// maxLearners bounds how many requests for crumbs are made ahead of need at once.
+const maxLearners = 8
+
+// learn asks Jenkins for the crumb of a page that has just been sent, so that it is
+// known when the page is used after Jenkins has been restarted. It does so in the
+// background, and not at all if there is much to do: nothing depends on it but
+// that.
+func (f *forward) learn(r *http.Request) {
+	g := f.gate
+	if f.cookies.session == "" || g.people.broker.Cached(f.key()) != nil {
+		return
+	}
+	select {
+	case g.people.learners <- struct{}{}:
+	default:
+		return
+	}
+	ask := f.prepare(r, nil)
+	g.people.learning.Go(func() {
+		defer func() { <-g.people.learners }()
+		if _, err := f.share(r.Context(), nil, false, ask); err != nil {
+			g.Log.Debug("no crumb for a page ahead of its use", "error", err)
+		}
+	})
+}
+
+func setCookie(h http.Header, value string) {
+	if value == "" {
+		delete(h, "Cookie")
+		return
+	}
+	h["Cookie"] = []string{value}
+}
+
+// nobody sends a request on that is let in without a user.
+func (f *forward) nobody(w http.ResponseWriter, r *http.Request) error {
+	keep := r.Header["Authorization"]
+	f.gate.shed(r.Header)
+	if f.opening != nil && f.opening.KeepsAuthorization && keep != nil && !strings.EqualFold(keep[0][:min(len(keep[0]), len("Basic"))], "Basic") {
+		r.Header["Authorization"] = keep
+	}
+	setCookie(r.Header, f.gate.cookies(r.Header, "").header)
+	return f.next(w, r)
+}
+
+// presentOrigin has a WebSocket come from where Jenkins expects it, as has been
+// checked: it compares with its configured URL (hudson.cli.CLIAction).
+func (g *Gate) presentOrigin(r *http.Request) {
+	if g.JenkinsOrigin != "" && isUpgrade(r.Header) {
+		r.Header["Origin"] = []string{g.JenkinsOrigin}
+	}
+}
