@@ -5,8 +5,10 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -26,7 +28,13 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
-	handler := admin.NewHandler(admin.Config{Directory: activeDirectory})
+	handler := admin.NewHandler(admin.Config{
+		Directory: func() (*token.Directory, error) { return active((*App).directory) },
+		CrumbKeys: func() (*crumb.Keys, error) { return active((*App).crumbKeys) },
+		Rotated: func(actor string, dropped bool) {
+			caddy.Log().Named("crumbgate").Info("crumb key replaced", zap.String("actor", actor), zap.Bool("dropped_old", dropped))
+		},
+	})
 	return []caddy.AdminRoute{{
 		Pattern: admin.Prefix,
 		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
@@ -36,18 +44,18 @@ func (*Admin) Routes() []caddy.AdminRoute {
 	}}
 }
 
-// activeDirectory returns the tokens of the running configuration. It looks for
-// them at each request: Caddy sets up its admin endpoint before the apps, and an
-// app that only the sites ask for is not there yet.
-func activeDirectory() (*token.Directory, error) {
+// active returns something of the running configuration. It looks for it at each
+// request: Caddy sets up its admin endpoint before the apps, and an app that only
+// the sites ask for is not there yet.
+func active[T any](get func(*App) (T, error)) (none T, _ error) {
 	module, err := caddy.ActiveContext().AppIfConfigured("crumbgate")
 	if errors.Is(err, caddy.ErrNotConfigured) {
-		return nil, errors.New("this configuration has no crumbgate: add the directive crumbgate to a site")
+		return none, errors.New("this configuration has no crumbgate: add the directive crumbgate to a site")
 	}
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	return module.(*App).directory()
+	return get(module.(*App))
 }
 
 // Interface guard

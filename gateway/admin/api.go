@@ -22,6 +22,8 @@ import (
 //	DELETE /crumbgate/tokens/{id}    ?actor=NAME revokes → Token
 //	GET    /crumbgate/users?id=ID    → User
 //	PATCH  /crumbgate/users?id=ID    UserUpdate → User
+//	GET    /crumbgate/crumb-keys     → CrumbKeys
+//	POST   /crumbgate/crumb-keys     RotateRequest → CrumbKeys
 //	GET    /crumbgate/health         → Health
 //
 // A user id is a query parameter because it may hold "/" or be "..", which
@@ -157,6 +159,25 @@ func userOf(p *token.Profile) User {
 		groups = []string{} // [] and not null
 	}
 	return User{ID: string(p.User), Groups: groups, Mail: p.Mail, DisplayName: p.DisplayName}
+}
+
+// CrumbKeys tells of the keys with which the gateway signs crumbs for people.
+type CrumbKeys struct {
+	Keys []CrumbKey `json:"keys"` // the current one first
+}
+
+// A CrumbKey is what is told of a key, which is never the key.
+type CrumbKey struct {
+	Number  uint64 `json:"number"`
+	Created Time   `json:"created"`
+	Current bool   `json:"current"`
+}
+
+// A RotateRequest asks for a new key. Crumbs by the old ones hold until they
+// expire, or end at once with Drop.
+type RotateRequest struct {
+	Drop  bool   `json:"drop,omitempty"`
+	Actor string `json:"actor,omitempty"`
 }
 
 // Health is the answer of a gateway that can look up tokens.

@@ -126,6 +126,16 @@ func (c *Client) UpdateUser(ctx context.Context, id string, update UserUpdate) (
 	return call[User](ctx, c, http.MethodPatch, "users?"+url.Values{"id": {id}}.Encode(), update)
 }
 
+// CrumbKeys lists the keys of the gateway's crumbs.
+func (c *Client) CrumbKeys(ctx context.Context) (CrumbKeys, error) {
+	return call[CrumbKeys](ctx, c, http.MethodGet, "crumb-keys", nil)
+}
+
+// RotateCrumbKeys makes a new key for the gateway's crumbs.
+func (c *Client) RotateCrumbKeys(ctx context.Context, req RotateRequest) (CrumbKeys, error) {
+	return call[CrumbKeys](ctx, c, http.MethodPost, "crumb-keys", req)
+}
+
 // Health asks whether the gateway can look up tokens.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	return call[Health](ctx, c, http.MethodGet, "health", nil)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
 )
@@ -58,11 +59,17 @@ func errorf(kind error, format string, args ...any) error {
 type Config struct {
 	// Directory returns the directory, or the reason for which there is none now.
 	Directory func() (*token.Directory, error)
+	// CrumbKeys does the same for the keys of the gateway's crumbs.
+	CrumbKeys func() (*crumb.Keys, error)
+	// Rotated is told of a new key.
+	Rotated func(actor string, dropped bool)
 	Now       func() time.Time // time.Now if nil
 }
 
 type handler struct {
 	directory func() (*token.Directory, error)
+	crumbKeys func() (*crumb.Keys, error)
+	rotated   func(actor string, dropped bool)
 	now       func() time.Time
 }
 
@@ -76,7 +83,7 @@ type action func(http.ResponseWriter, *http.Request, *token.Directory) error
 // mounted, checks Host and Origin before. What creates or changes must be JSON in
 // addition, which no HTML form can send.
 func NewHandler(cfg Config) http.Handler {
-	h := &handler{directory: cfg.Directory, now: cfg.Now}
+	h := &handler{directory: cfg.Directory, crumbKeys: cfg.CrumbKeys, rotated: cfg.Rotated, now: cfg.Now}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -85,6 +92,7 @@ func NewHandler(cfg Config) http.Handler {
 		"tokens":      {http.MethodGet: h.list, http.MethodPost: h.create},
 		"tokens/{id}": {http.MethodGet: h.show, http.MethodDelete: h.revoke},
 		"users":       {http.MethodGet: h.showUser, http.MethodPatch: h.updateUser},
+		"crumb-keys":  {http.MethodGet: h.listCrumbKeys, http.MethodPost: h.rotateCrumbKeys},
 		"health":      {http.MethodGet: h.health},
 	} {
 		mux.Handle(Prefix+path, h.serve(actions))
@@ -266,6 +274,50 @@ func (h *handler) updateUser(w http.ResponseWriter, r *http.Request, d *token.Di
 // health is for supervisors that restart what is not healthy. So it asks for what
 // a restart can mend: a store that fails later takes no token away from the
 // clients, but a restart on it would.
+func (h *handler) listCrumbKeys(w http.ResponseWriter, r *http.Request, _ *token.Directory) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	keys, err := h.crumbKeys()
+	if err != nil {
+		return errorf(errNotOpen, "the keys of crumbs can't be read: %v", err)
+	}
+	answer(w, http.StatusOK, crumbKeysOf(keys))
+	return nil
+}
+
+func (h *handler) rotateCrumbKeys(w http.ResponseWriter, r *http.Request, _ *token.Directory) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	var req RotateRequest
+	if err := decode(w, r, &req); err != nil {
+		return err
+	}
+	actor, err := parseActor(req.Actor)
+	if err != nil {
+		return err
+	}
+	keys, err := h.crumbKeys()
+	if err != nil {
+		return errorf(errNotOpen, "the keys of crumbs can't be read: %v", err)
+	}
+	if err := keys.Rotate(r.Context(), req.Drop); err != nil {
+		return errorf(token.ErrStore, "the new key could not be stored, so the old one still holds: %v", err)
+	}
+	h.rotated(actor, req.Drop)
+	answer(w, http.StatusCreated, crumbKeysOf(keys))
+	return nil
+}
+
+func crumbKeysOf(keys *crumb.Keys) CrumbKeys {
+	var list CrumbKeys
+	for _, k := range keys.Info() {
+		list.Keys = append(list.Keys, CrumbKey{Number: k.Number, Created: Time(k.Created.Unix()), Current: k.Current})
+	}
+	return list
+}
+
 func (h *handler) health(w http.ResponseWriter, _ *http.Request, d *token.Directory) error {
 	answer(w, http.StatusOK, Health{Status: "ok", Tokens: d.Len()})
 	return nil

@@ -22,6 +22,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/cli"
+	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
@@ -76,6 +77,7 @@ func TestScripts(t *testing.T) {
 type gateway struct {
 	server    *httptest.Server
 	directory *token.Directory
+	keys      *crumb.Keys
 	closed    atomic.Bool  // to the handler
 	now       atomic.Int64 // Unix seconds
 	requests  transcript   // method and URI, as Caddy's admin endpoint logs them
@@ -103,6 +105,9 @@ func startGateway(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	if g.keys, err = crumb.OpenKeys(context.Background(), store, g.clock); err != nil {
+		return err
+	}
 	handler := admin.NewHandler(admin.Config{
 		Now: g.clock,
 		Directory: func() (*token.Directory, error) {
@@ -110,6 +115,10 @@ func startGateway(env *testscript.Env) error {
 				return nil, errors.New("the configuration has no crumbgate in it")
 			}
 			return g.directory, nil
+		},
+		CrumbKeys: func() (*crumb.Keys, error) { return g.keys, nil },
+		Rotated: func(actor string, dropped bool) {
+			fmt.Fprintf(&g.log, "crumb key replaced actor=%s dropped=%v\n", actor, dropped)
 		},
 	})
 	g.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
