@@ -39,7 +39,7 @@ func openDirectory(ctx caddy.Context, storage Storage) (caddy.Destructor, error)
 	}
 	keys, err := crumb.OpenKeys(loading, store, time.Now)
 	if err != nil {
-		d.Close() //nolint:errcheck // what went wrong before says more
+		d.Close() // what went wrong before says more
 		return nil, err
 	}
 	return &sharedDirectory{d, keys}, nil

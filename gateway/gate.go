@@ -96,7 +96,8 @@ const (
 	ReasonCrumbExpired Reason = "an expired crumb"
 	ReasonCrumbForm    Reason = "a form in which the crumb can't be looked for"
 	ReasonSignature    Reason = "a webhook without a valid signature"
-	ReasonWebhookBody  Reason = "a webhook whose body can't be taken in"
+	ReasonWebhookBody  Reason = "a webhook whose body did not arrive"
+	ReasonWebhookLarge Reason = "a webhook whose body is too large"
 	ReasonWebhookBusy  Reason = "too many webhooks at once"
 )
 
@@ -237,7 +238,7 @@ func (g *Gate) checkOthers(r *http.Request, reason Reason, route route, outside 
 	switch signed := g.openings.signed(route); {
 	case signed != nil:
 		return Decision{Class: ClassWebhook, opening: signed}
-	case opening != nil && (reason == ReasonNone || opening.KeepsAuthorization && !isBasic(r.Header)):
+	case opening != nil && (isSafe(r.Method) || r.Method == http.MethodPost) && (reason == ReasonNone || opening.KeepsAuthorization && !isBasic(r.Header)):
 		return Decision{Class: ClassPublic, opening: opening}
 	case g.Anonymous && reason == ReasonNone:
 		return Decision{Class: ClassAnonymous}
@@ -310,6 +311,8 @@ func (g *Gate) verifySignature(w http.ResponseWriter, r *http.Request, kind webh
 		return nil, ReasonSignature, err
 	case errors.Is(err, webhook.ErrBusy):
 		return nil, ReasonWebhookBusy, err
+	case errors.Is(err, webhook.ErrTooLarge):
+		return nil, ReasonWebhookLarge, err
 	}
 	return nil, ReasonWebhookBody, err
 }

@@ -41,6 +41,7 @@ var resultLabels = map[Reason]string{
 	ReasonCrumbForm:    "form",
 	ReasonSignature:    "webhook_signature",
 	ReasonWebhookBody:  "webhook_body",
+	ReasonWebhookLarge: "webhook_too_large",
 	ReasonWebhookBusy:  "webhook_busy",
 }
 

@@ -48,6 +48,6 @@ func (g *Gate) identify(h http.Header, id user.ID, p *token.Profile) {
 func (g *Gate) shed(h http.Header) {
 	delete(h, "Authorization")
 	if g.TokenHeader != "" {
-		delete(h, g.TokenHeader)
+		RemoveHeaders(h, []string{g.TokenHeader})
 	}
 }

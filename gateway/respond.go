@@ -29,8 +29,9 @@ var (
 	noIdentity   = response{http.StatusForbidden, "Forbidden: Jenkins can't be told who you are. The gateway's log has the reason.\n"}
 	noOrigin     = response{http.StatusForbidden, "Forbidden: a WebSocket needs an Origin header, or an API token.\n"}
 	badForm      = response{http.StatusBadRequest, "Bad request: no crumb was found in the part of the form that is looked at. Send it in the Jenkins-Crumb header, or first in the form.\n"}
-	unsigned     = response{http.StatusUnauthorized, "Unauthorized: this webhook needs a valid signature. Set the same secret on both sides.\n"}
-	webhookBody  = response{http.StatusBadRequest, "Bad request: the webhook's body is too large, or did not arrive.\n"}
+	unsigned     = response{http.StatusForbidden, "Forbidden: this webhook needs a valid signature. Set the same secret on both sides.\n"}
+	webhookBody  = response{http.StatusBadRequest, "Bad request: the webhook's body did not arrive.\n"}
+	webhookLarge = response{http.StatusRequestEntityTooLarge, "Content too large: the webhook's body has more bytes than max_body allows.\n"}
 	busy         = response{http.StatusServiceUnavailable, "Service unavailable: too many webhooks at once. Send it again.\n"}
 	crumbRefused = response{http.StatusForbidden, noCrumb} // see refuseCrumb
 	notReplayed  = response{http.StatusBadGateway, "Bad gateway: Jenkins refused the crumb that it had just given, and did nothing. Try again.\n"}
@@ -63,6 +64,7 @@ var responses = map[Reason]response{
 	ReasonCrumbForm:    badForm,
 	ReasonSignature:    unsigned,
 	ReasonWebhookBody:  webhookBody,
+	ReasonWebhookLarge: webhookLarge,
 	ReasonWebhookBusy:  busy,
 }
 

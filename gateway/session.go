@@ -92,7 +92,7 @@ func (f *forward) guarded(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return f.crumbFailed(w, r, err)
 	}
-	text, where, reason, err := f.presentedCrumb(r, session, body)
+	text, reason, err := f.presentedCrumb(r, session, body)
 	var p proof
 	if reason == "" {
 		p, reason, err = f.prove(r, text, session)
@@ -103,8 +103,7 @@ func (f *forward) guarded(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	switch {
-	case p == proofJenkins && where != "" && masks(session) && !equalCrumb(session, text):
-		// Jenkins alone can tell, so the request goes on as it came.
+	case p == proofTheirs: // the request goes on as it came
 		r.Body, _ = body.open()
 		return f.send(&answerWriter{ResponseWriter: w, visit: f}, r)
 	case r.Method != http.MethodPost: // Jenkins looks for no crumb
@@ -128,9 +127,10 @@ const (
 	_ proof = iota
 	// proofOwn is a crumb that the gate has issued for this user and session.
 	proofOwn
-	// proofJenkins is a crumb that Jenkins has for them, or the only one who can tell
-	// is Jenkins.
+	// proofJenkins is the crumb that Jenkins has for them.
 	proofJenkins
+	// proofTheirs is a crumb of which Jenkins alone can tell.
+	proofTheirs
 	// proofOnce is a crumb that was once this user's, on a request for which the
 	// browser vouches that a page of this site made it.
 	proofOnce
@@ -152,7 +152,7 @@ func (f *forward) prove(r *http.Request, text string, s *crumb.Session) (proof, 
 	case s.Crumb == "":
 		// CSRF protection is off in Jenkins, so that its pages have no crumb. Then the
 		// browser has to vouch for the page.
-		if text == "" && !g.provesOrigin(r) || text != "" {
+		if !g.provesOrigin(r) {
 			return 0, ReasonNoCrumb, nil
 		}
 		return proofJenkins, "", nil
@@ -165,7 +165,7 @@ func (f *forward) prove(r *http.Request, text string, s *crumb.Session) (proof, 
 	seen = seen && g.Now().Unix() < given+int64(g.CrumbLifetime.Seconds())
 	switch {
 	case !seen && standing != crumb.OtherSession && masks(s) && s.SetCookie == nil:
-		return proofJenkins, "", nil
+		return proofTheirs, "", nil
 	case !seen && standing != crumb.OtherSession:
 		return 0, ReasonCrumb, nil
 	case g.RefreshCrumbs && sameOrigin(r):
@@ -198,14 +198,14 @@ func crumbFields(s *crumb.Session) []string {
 // query, then in the form (hudson.security.csrf.CrumbFilter), and beyond that in
 // multipart forms. It returns "" if there is none. Of the body, no more is read
 // than can be handed on.
-func (f *forward) presentedCrumb(r *http.Request, s *crumb.Session, body *replayBody) (text, where string, _ Reason, _ error) {
+func (f *forward) presentedCrumb(r *http.Request, s *crumb.Session, body *replayBody) (text string, _ Reason, _ error) {
 	fields := crumbFields(s)
 	for _, name := range fields {
 		switch values := r.Header[http.CanonicalHeaderKey(name)]; {
 		case len(values) > 1:
-			return "", "", ReasonCrumb, fmt.Errorf("the header %s came %d times", name, len(values))
+			return "", ReasonCrumb, fmt.Errorf("the header %s came %d times", name, len(values))
 		case len(values) == 1:
-			return values[0], "header", "", nil
+			return values[0], "", nil
 		}
 	}
 	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
@@ -214,25 +214,25 @@ func (f *forward) presentedCrumb(r *http.Request, s *crumb.Session, body *replay
 			continue
 		}
 		if value, err := url.QueryUnescape(value); err == nil {
-			return value, "query", "", nil
+			return value, "", nil
 		}
 	}
 	if body.src == nil {
-		return "", "", "", nil
+		return "", "", nil
 	}
 	types := r.Header["Content-Type"]
 	if len(types) != 1 || r.Header["Content-Encoding"] != nil {
-		return "", "", "", nil
+		return "", "", nil
 	}
 	reader, _ := body.open()
 	text, found, err := crumb.FindInForm(types[0], reader, f.gate.ReplayLimit, fields)
 	if err != nil {
-		return "", "", ReasonCrumbForm, err
+		return "", ReasonCrumbForm, err
 	}
 	if !found {
-		return "", "", "", nil
+		return "", "", nil
 	}
-	return text, "form", "", nil
+	return text, "", nil
 }
 
 // dropCrumbs removes the client's crumb where it would stand beside ours. What is
@@ -243,8 +243,8 @@ func (f *forward) dropCrumbs(h http.Header, s *crumb.Session) {
 	}
 }
 
-// issue answers a person's client that asks for a crumb, with one of ours. The
-// session that Jenkins opens for it goes to the client, which has to send it back.
+// issueOwn returns a crumb of ours for a person's client. The session that Jenkins
+// has opened for it goes to the client, which has to send it back.
 func (f *forward) issueOwn(w http.ResponseWriter, s *crumb.Session) (string, error) {
 	keys, err := f.gate.CrumbKeys()
 	if err != nil {

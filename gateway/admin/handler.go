@@ -63,7 +63,7 @@ type Config struct {
 	CrumbKeys func() (*crumb.Keys, error)
 	// Rotated is told of a new key.
 	Rotated func(actor string, dropped bool)
-	Now       func() time.Time // time.Now if nil
+	Now     func() time.Time // time.Now if nil
 }
 
 type handler struct {
