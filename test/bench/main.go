@@ -109,16 +109,18 @@ type variant struct {
 	post   bool
 	secret string // what it sends instead of the token
 	crumb  bool   // whether the client brings crumb and session itself
+	fetch  bool   // whether it sends what a browser does, without a secret, for a page of the site
 }
 
 func (v variant) gated() bool { return strings.Contains(v.site, "GATED") }
 
 // variants are in the order of a round: who is compared is next to each other.
 //
-// Each sends the same GET or POST with an Authorization header of the same
+// Each but a browser sends the same GET or POST with an Authorization header of the same
 // length, because a client without a gateway would send Jenkins' own token. For
 // the same reason the bare POST carries the crumb and the session that the token
-// client is spared.
+// client is spared. Browsers send the session with a GET as well, so that they have
+// bare ones of their own.
 var variants = []variant{
 	{
 		name: "basic-auth", base: "bare-get",
@@ -153,7 +155,35 @@ var variants = []variant{
 		site: "crumbgate\nreverse_proxy GATED\n",
 		post: true,
 	},
+	{
+		name:  "bare-fetch-get",
+		what:  "reverse_proxy alone, GET by a browser",
+		site:  "reverse_proxy DIRECT\n",
+		fetch: true,
+	},
+	{
+		name: "session-get", base: "bare-fetch-get",
+		what:  "crumbgate, GET by a browser of who has signed in",
+		site:  signedIn,
+		fetch: true,
+	},
+	{
+		name: "bare-fetch-post",
+		what: "reverse_proxy alone, POST by a browser",
+		site: "reverse_proxy DIRECT\n",
+		post: true, crumb: true, fetch: true,
+	},
+	{
+		name: "session-post", base: "bare-fetch-post",
+		what: "crumbgate, POST by a browser of who has signed in, its crumb verified",
+		site: signedIn,
+		post: true, crumb: true, fetch: true,
+	},
 }
+
+// signedIn is a site where everybody is user: what a sign-in costs is not
+// crumbgate's.
+const signedIn = "vars user " + user + "\ncrumbgate {\nsession {\nuser {http.vars.user}\n}\n}\nreverse_proxy GATED\n"
 
 // A password for basic_auth, as long as a token, and what `caddy hash-password`
 // made of it at its default cost.
@@ -225,7 +255,7 @@ func compare(ctx context.Context, s settings, dir, binary string, up upstream, c
 				return gate.explain(fmt.Errorf("%s: %w", chosen[i].name, err))
 			}
 			r.Variants[i].add(got, cpu)
-			progress("round %d/%d  %-12s  %7.0f/s", round+1, s.Rounds, chosen[i].name, got.perSecond())
+			progress("round %d/%d  %-15s  %7.0f/s", round+1, s.Rounds, chosen[i].name, got.perSecond())
 		}
 	}
 	seen, err := up.counts(ctx)
@@ -250,12 +280,24 @@ func (v variant) target(addr string, secrets ...string) target {
 		end = fmt.Sprintf("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form)
 	}
 	if v.crumb {
-		end = "Jenkins-Crumb: " + crumb + "\r\nCookie: " + cookie + "\r\n" + end
+		end = "Jenkins-Crumb: " + crumb + "\r\n" + end
+	}
+	if v.crumb || v.fetch {
+		end = "Cookie: " + cookie + "\r\n" + end
+	}
+	if v.fetch {
+		end = "Sec-Fetch-Dest: empty\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Site: same-origin\r\n" + end
+		if v.post {
+			end = "Origin: http://jenkins.example\r\n" + end
+		}
 	}
 	for _, secret := range secrets {
+		authorization := "Authorization: " + basic(user, secret) + "\r\n"
+		if v.fetch {
+			authorization = ""
+		}
 		t.requests = append(t.requests, []byte(line+" HTTP/1.1\r\n"+
-			"Host: jenkins.example\r\nUser-Agent: bench\r\nAccept: */*\r\n"+
-			"Authorization: "+basic(user, secret)+"\r\n"+end))
+			"Host: jenkins.example\r\nUser-Agent: bench\r\nAccept: */*\r\n"+authorization+end))
 	}
 	return t
 }

@@ -145,6 +145,8 @@ func (r *report) conclude() {
 	}{
 		{"token GET of bare GET", "token-get", "bare-get", 0.97},
 		{"token POST of bare POST", "token-post", "bare-post", 0.95},
+		{"session GET of bare GET", "session-get", "bare-fetch-get", 0.95},
+		{"session POST of bare POST", "session-post", "bare-fetch-post", 0.93},
 		{"token GET of forward_auth", "token-get", "forward-auth", 1.6},
 	} {
 		what, of := byName[g.what], byName[g.of]

@@ -149,7 +149,9 @@ func (j *jenkins) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 	case r.URL.Path == "/crumbIssuer/api/json":
 		j.crumbs.Add(1)
-		w.Header().Set("Set-Cookie", cookie+"; Path=/; HttpOnly; SameSite=Lax")
+		if r.Header.Get("Cookie") != cookie {
+			w.Header().Set("Set-Cookie", cookie+"; Path=/; HttpOnly; SameSite=Lax")
+		}
 		answer(w, crumbBody)
 	default:
 		answer(w, getBody)
