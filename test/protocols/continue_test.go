@@ -46,7 +46,7 @@ func TestExpectContinue(t *testing.T) {
 					interim, last int
 				}{
 					{"accepted", "/see", who.header, 100, 200},
-					{"accepted, of a POST without a crumb", "/createItem?name=" + strings.ReplaceAll(who.name+tt.name, " ", "-"), who.header, 100, 200},
+					{"accepted, of what makes a job", "/createItem?name=" + strings.ReplaceAll(who.name+tt.name, " ", "-"), who.header, 100, 200},
 					{"refused by the gateway", "/see", http.Header{"Authorization": {"Bearer wrong"}}, 0, 401},
 					{"refused by Jenkins", "/refuse", who.header, 0, 413},
 				} {

@@ -34,7 +34,7 @@ func TestEachVersion(t *testing.T) {
 		req.Header.Set("Content-Type", "application/xml")
 		req.Header.Set("X-Forwarded-User", "admin")
 		s.jenkins.Restart() // so that the body is sent a second time, with a new crumb
-		if resp, body := c.send(t, req); resp.StatusCode != 200 || len(resp.Header["Set-Cookie"]) > 0 {
+		if resp, body := c.send(t, req); resp.StatusCode != 200 || len(resp.Header["Set-Cookie"]) > 0 && c.client.name == "token" {
 			t.Errorf("createItem: %s %q %.200s", resp.Status, resp.Header["Set-Cookie"], body)
 		}
 		if last := s.last(t); last.User != "alice" || last.Crumb != jenkinstest.CrumbValid {

@@ -19,7 +19,11 @@ import (
 	"github.com/crumbgate/crumbgate/internal/gatewaytest"
 )
 
-// caddyfile serves one gateway with and without TLS.
+// password is alice's, and the hash in caddyfile is of it, at the lowest cost.
+const password = "not-a-secret"
+
+// caddyfile serves one gateway with and without TLS. Who does not try to sign in is
+// the gateway's to refuse.
 const caddyfile = `{
 	admin {$ADMIN}
 	persist_config off
@@ -33,7 +37,19 @@ const caddyfile = `{
 	}
 }
 (gateway) {
-	crumbgate
+	@people {
+		header Authorization "Basic *"
+		not crumbgate_token
+	}
+	basic_auth @people {
+		alice $2a$04$euj/Y9lnSah1NoPF84zDfO.7xHf5JkkZJlB.JdPg8hqPEHbk42Lym
+	}
+	crumbgate {
+		session {
+			user {http.auth.user.id}
+		}
+		trusted_origins http://{$SITE}
+	}
 	reverse_proxy {$JENKINS} {
 		stream_close_delay 24h
 	}
@@ -79,8 +95,40 @@ func startGateway(t *testing.T, g *gatewaytest.Gateway) *site {
 	})
 	s.clients = []client{
 		{"token", http.Header{"Authorization": {"Bearer " + s.CreateToken(t, "alice", "ci")}}},
+		{"session", s.signIn(t)},
 	}
 	return s
+}
+
+// signIn returns the header of alice's browser: with her password, which Caddy
+// checks, a session of Jenkins and a crumb for it.
+func (s *site) signIn(t *testing.T) http.Header {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/crumbIssuer/api/json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("alice", password)
+	resp, err := gatewaytest.Client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var issued struct{ Crumb string }
+	if err := json.NewDecoder(resp.Body).Decode(&issued); err != nil || issued.Crumb == "" {
+		t.Fatalf("no crumb: %s (%v)", resp.Status, err)
+	}
+	header := req.Header.Clone()
+	for _, c := range resp.Cookies() {
+		if strings.HasPrefix(c.Name, "JSESSIONID.") {
+			header.Add("Cookie", c.Name+"="+c.Value)
+		}
+	}
+	if len(header["Cookie"]) != 1 {
+		t.Fatalf("alice's sessions are %q", header["Cookie"])
+	}
+	header.Set("Jenkins-Crumb", issued.Crumb)
+	return header
 }
 
 // root returns the certificate of the gateway's own authority.

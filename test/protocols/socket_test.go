@@ -91,8 +91,11 @@ func TestCLIOverWebSocket(t *testing.T) {
 func TestRefusedWebSocket(t *testing.T) {
 	t.Parallel()
 	s := start(t, caddyfile)
-	const origin = "Unexpected request origin (check your reverse proxy settings)"
 	for _, who := range s.clients {
+		origin := "Unexpected request origin (check your reverse proxy settings)"
+		if who.name == "session" {
+			origin = "" // the gateway refuses it
+		}
 		tests := []struct {
 			name, path, origin string
 			credential         http.Header
@@ -112,7 +115,8 @@ func TestRefusedWebSocket(t *testing.T) {
 			if err == nil || resp == nil || resp.StatusCode != tt.status || resp.Header.Get("X-CLI-Error") != tt.reason {
 				t.Errorf("%s: %v, want %d with the reason %q", tt.name, err, tt.status, tt.reason)
 			}
-			if after := len(s.jenkins.Requests()); tt.status == 401 && after != before {
+			byGateway := tt.status == 401 || tt.status == 403 && origin == ""
+			if after := len(s.jenkins.Requests()); byGateway && after != before {
 				t.Errorf("%s: Jenkins has received it", tt.name)
 			}
 		}
@@ -143,7 +147,7 @@ func TestWebSocketsOutliveReloads(t *testing.T) {
 				}
 			}
 			for i := range 3 {
-				s.Configure(t, strings.Replace(tt.config, "\tcrumbgate\n", fmt.Sprintf("\tcrumbgate {\n\t\tmax_sessions %d\n\t}\n", 500+i), 1))
+				s.Configure(t, strings.Replace(tt.config, "\t\tsession {\n", fmt.Sprintf("\t\tmax_sessions %d\n\t\tsession {\n", 500+i), 1))
 				if r := s.Run(t, "reload", "--config", s.Config, "--address", s.Admin); r.Status != 0 {
 					t.Fatalf("reload: status %d: %s", r.Status, r.Stderr)
 				}
@@ -160,5 +164,83 @@ func TestWebSocketsOutliveReloads(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPublicName: Jenkins, which is configured with one URL, gets its own origin
+// for what the gateway has let through under any of its names.
+func TestPublicName(t *testing.T) {
+	t.Parallel()
+	s := start(t, strings.Replace(caddyfile, "trusted_origins", "jenkins_url", 1))
+	const foreign = "https://evil.example"
+	for _, who := range s.clients {
+		for _, url := range []string{s.URL, s.secure} {
+			for _, tt := range []struct {
+				name, origin string
+				page         bool // whether a browser's own
+			}{
+				{"own origin", url, true},
+				{"a foreign origin", foreign, false},
+				{"no origin", "", false},
+			} {
+				t.Run(who.name+" at "+url[:strings.Index(url, ":")]+" with "+tt.name, func(t *testing.T) {
+					before := len(s.jenkins.Requests())
+					conn, resp, err := s.tryDial(t, url+"/cli/ws", who.header, tt.origin)
+					if who.name == "session" && !tt.page {
+						if err == nil || resp == nil || resp.StatusCode != http.StatusForbidden {
+							t.Fatalf("%v, want 403", err)
+						}
+						if after := len(s.jenkins.Requests()); after != before {
+							t.Error("Jenkins has received it")
+						}
+						return
+					}
+					if err != nil {
+						t.Fatalf("%v: %+v", err, resp)
+					}
+					if last := s.last(t); last.User != "alice" || last.Header.Get("Origin") != s.URL {
+						t.Errorf("Jenkins switched protocols for %q from %q, want alice from %q", last.User, last.Header.Get("Origin"), s.URL)
+					}
+					if err := echo(t.Context(), conn, "hello"); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestAgents: agents connect without a credential of the gateway's. Their secret is
+// for Jenkins to check, and what else they claim does not reach it.
+func TestAgents(t *testing.T) {
+	t.Parallel()
+	s := start(t, caddyfile)
+	s.jenkins.AddAgent("linux-1", "0123456789abcdef")
+	for _, url := range []string{s.URL, s.secure} {
+		for _, tt := range []struct {
+			name, secret string
+			status       int
+		}{
+			{"its secret", "0123456789abcdef", http.StatusSwitchingProtocols},
+			{"a wrong secret", "0123456789abcdee", http.StatusForbidden},
+		} {
+			t.Run(tt.name+" at "+url[:strings.Index(url, ":")], func(t *testing.T) {
+				conn, resp, err := s.tryDial(t, url+"/wsagents/", http.Header{
+					"Node-Name": {"linux-1"}, "Secret-Key": {tt.secret}, "X-Remoting-Capability": {"cap"}, "X-Forwarded-User": {"admin"},
+				}, "")
+				if resp == nil || resp.StatusCode != tt.status {
+					t.Fatalf("%v: %+v, want %d", err, resp, tt.status)
+				}
+				if last := s.last(t); last.Header["X-Forwarded-User"] != nil {
+					t.Errorf("Jenkins got the agent as %q", last.Header["X-Forwarded-User"])
+				}
+				if err == nil {
+					err = echo(t.Context(), conn, strings.Repeat("x", 100_000))
+				}
+				if connected := err == nil; connected != (tt.status == http.StatusSwitchingProtocols) {
+					t.Errorf("the connection: %v", err)
+				}
+			})
+		}
 	}
 }
