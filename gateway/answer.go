@@ -94,7 +94,9 @@ func (a *answerWriter) cookies() {
 	lines := h["Set-Cookie"]
 	id := a.visit.Person.User
 	if session := a.visit.gate.learnCookies(lines, id); session != "" {
-		a.visit.cookies.session = session // the client's from now on
+		// The client's from now on, and what learn asks Jenkins about.
+		c := &a.visit.cookies
+		c.session, c.header = session, c.with(&crumb.Session{Cookie: session, SetCookie: lines})
 		return
 	}
 	if a.opened != nil {
