@@ -25,6 +25,8 @@ func adapt(text string) ([]byte, error) {
 
 // Each file is a Caddyfile, a line of dashes, and the JSON that it stands for.
 func TestAdapt(t *testing.T) {
+	t.Setenv("GITHUB_SECRET", "the secret of now")
+	t.Setenv("GITHUB_SECRET_OLD", "the secret of before")
 	const separator = "----------\n"
 	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
 	if err != nil || len(files) == 0 {
@@ -118,6 +120,21 @@ func TestAdaptRefuses(t *testing.T) {
 		{"crumb timeout", site("crumb_timeout 10"), []string{`crumb_timeout "10" is not a duration`, "Caddyfile:3"}},
 		{"negative crumb timeout", site("crumb_timeout -1s"), []string{"is not a duration above zero"}},
 		{"max sessions", site("max_sessions 0"), []string{`max_sessions "0" is not a number above zero`, "Caddyfile:3"}},
+		{"session without user", site("session {\n\t\t\tmail {http.auth.user.mail}\n\t\t}"), []string{`user "" has no placeholder`}},
+		{"session of one person", site("session {\n\t\t\tuser alice\n\t\t}"), []string{`user "alice" has no placeholder, so everybody would be the same person`}},
+		{"session by a cookie", site("session {\n\t\t\tuser {http.request.cookie.user}\n\t\t}"), []string{"user takes {http.request.cookie.user}, which the client fills in"}},
+		{"session by the query", site("session {\n\t\t\tuser {http.auth.user.id}\n\t\t\tgroups {query.groups}\n\t\t}"), []string{"groups takes {http.request.uri.query.groups}, which the client fills in"}},
+		{"session by a pattern", site("session {\n\t\t\tuser {re.1}\n\t\t}"), []string{"which the client fills in"}},
+		{"anonymous", site("anonymous maybe"), []string{`anonymous "maybe" is neither refuse nor pass`, "Caddyfile:3"}},
+		{"crumb methods", site("crumb_methods get"), []string{`crumb_methods "get" is neither unsafe nor post`}},
+		{"refresh crumbs", site("refresh_crumbs yes"), []string{`refresh_crumbs "yes" is neither on nor off`}},
+		{"trusted origin with a path", site("trusted_origins https://a.example/b"), []string{"is not an origin such as https://portal.example.com"}},
+		{"jenkins url", site("jenkins_url jenkins.example.com"), []string{`jenkins_url "jenkins.example.com" is not a URL`}},
+		{"unknown endpoint", site("public nothing"), []string{`nothing`, "Caddyfile:3"}},
+		{"forge by public", site("public github"), []string{"webhook github"}},
+		{"unknown forge", site("webhook gitea {\n\t\t\tsecret something\n\t\t}"), []string{"gitea"}},
+		{"webhook without secret", site("webhook github"), []string{"webhook github has no secret"}},
+		{"webhook twice", site("webhook github {\n\t\t\tsecret something\n\t\t}\n\t\twebhook github {\n\t\t\tsecret other\n\t\t}"), []string{"webhook github is set twice"}},
 		{"unknown global option", global("store x"), []string{`unknown option "store" of crumbgate`, "Caddyfile:3"}},
 		{"global argument", "{\n\tcrumbgate x\n}\n", []string{"wrong argument count", "Caddyfile:2"}},
 		{"global option twice", "{\n\tcrumbgate\n\tcrumbgate\n}\n", []string{"crumbgate is set twice", "Caddyfile:3"}},
