@@ -170,11 +170,11 @@ func (s *site) versions(t *testing.T) []version {
 	plain := func(set func(*http.Protocols, bool)) *http.Transport {
 		protocols := new(http.Protocols)
 		set(protocols, true)
-		transport := &http.Transport{Protocols: protocols, TLSClientConfig: config, DisableCompression: true}
+		transport := &http.Transport{Protocols: protocols, TLSClientConfig: config.Clone(), DisableCompression: true}
 		t.Cleanup(transport.CloseIdleConnections)
 		return transport
 	}
-	overQUIC := &http3.Transport{TLSClientConfig: config, DisableCompression: true}
+	overQUIC := &http3.Transport{TLSClientConfig: config.Clone(), DisableCompression: true}
 	t.Cleanup(func() { overQUIC.Close() })
 	// The transport forgets a connection on which an answer broke off, open as it is, and
 	// the gateway's end would wait for it.
