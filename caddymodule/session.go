@@ -55,8 +55,8 @@ func (s *Session) provision() error {
 				s.headers = append(s.headers, http.CanonicalHeaderKey(header))
 				continue
 			}
-			if fromClient(name) {
-				return fmt.Errorf("session: %s takes {%s}, which the client fills in: take what a handler that authenticates sets, such as {http.auth.user.id}, or a header that crumbgate_sso_headers guards", field.name, name)
+			if !tellsPerson(name) {
+				return fmt.Errorf("session: %s takes {%s}, which the client fills in or is the same for all: take what a handler that authenticates sets, such as {http.auth.user.id}, or a header that crumbgate_sso_headers guards", field.name, name)
 			}
 		}
 	}
@@ -66,12 +66,17 @@ func (s *Session) provision() error {
 	return nil
 }
 
-// fromClient tells whether the client can set a placeholder.
-func fromClient(name string) bool {
-	if strings.HasPrefix(name, "http.request.tls.client.") {
-		return false
-	}
-	return strings.HasPrefix(name, "http.request.") || strings.HasPrefix(name, "http.regexp.")
+// noSignIn begin the names of placeholders that don't come from a sign-in: the
+// client fills them in, or they are the same for everybody.
+var noSignIn = []string{
+	"http.request.", "http.regexp.", "http.matchers.", "http.error.", "http.vars.client_ip",
+	"env.", "system.", "time.", "file.",
+}
+
+// tellsPerson tells whether a placeholder can be where a sign-in leaves something.
+func tellsPerson(name string) bool {
+	return strings.HasPrefix(name, "http.request.tls.client.") ||
+		!slices.ContainsFunc(noSignIn, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // person returns who has signed in, nil if nobody has.

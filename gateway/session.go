@@ -21,7 +21,7 @@ import (
 // All of it can be forgotten: then Jenkins is asked again.
 type people struct {
 	broker *crumb.Broker // what Jenkins says of the sessions that they present
-	// owners are the users of sessions, by the cookie's name=value.
+	// owners are the users of sessions, by sessionID.
 	owners *otter.Cache[string, user.ID]
 	// seen are crumbs that Jenkins has given to a user, and when, in Unix seconds.
 	seen *otter.Cache[seenCrumb, int64]
