@@ -171,7 +171,7 @@ func (g *Gate) Check(r *http.Request) Decision {
 	var d Decision
 	switch reason {
 	case "":
-		d = g.checkToken(r, presented)
+		d = g.checkToken(r, presented, route)
 	case ReasonNone, ReasonForeign:
 		d = g.checkOthers(r, reason, route, outside)
 	default:
@@ -186,7 +186,7 @@ func (g *Gate) Check(r *http.Request) Decision {
 
 // checkToken decides on a request that presents a token. One that fails is never
 // taken for anything else.
-func (g *Gate) checkToken(r *http.Request, presented credential) Decision {
+func (g *Gate) checkToken(r *http.Request, presented credential, route route) Decision {
 	t, err := g.Lookup(presented.digest)
 	switch {
 	case err != nil:
@@ -209,7 +209,7 @@ func (g *Gate) checkToken(r *http.Request, presented credential) Decision {
 	// A browser that has been asked for a password sends it with every request that
 	// any page makes. No page can have it send a token otherwise.
 	if d.Reason == "" && presented.named {
-		d.Err = g.checkPassword(r)
+		d.Err = g.checkPassword(r, route)
 		if d.Err != nil {
 			d.Reason = ReasonCrossOrigin
 		}

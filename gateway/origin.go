@@ -39,19 +39,16 @@ func (g *Gate) checkOrigin(r *http.Request, p route) (Reason, error) {
 // which a browser can have been given. What is no browser sends none of the headers
 // that this looks at, but for the Origin of a WebSocket; that may be another name
 // of the gateway.
-func (g *Gate) checkPassword(r *http.Request) error {
+func (g *Gate) checkPassword(r *http.Request, p route) error {
 	if isUpgrade(r.Header) {
 		if !fromBrowser(r.Header) {
 			return nil
 		}
 		return g.checkAsPost(r)
 	}
-	// The route is of no use here: a job's trigger token is only looked for if there is
-	// a query, and a link is only followed by a browser.
-	if r.URL.RawQuery != "" && r.Header["Sec-Fetch-Site"] != nil {
-		if p, err := dispatchPath(r, g.Prefix); err == nil && p.actsOnGet(r.URL.RawQuery) {
-			return g.checkAsPost(r)
-		}
+	// A link that starts a build is only followed by a browser.
+	if r.Header["Sec-Fetch-Site"] != nil && p.actsOnGet(r.URL.RawQuery) {
+		return g.checkAsPost(r)
 	}
 	return g.cors.Check(r)
 }
