@@ -83,7 +83,7 @@ func parseAuthorization(value string) (credential, Reason) {
 		// Some clients join two headers into one (Spinnaker, with both a password and a
 		// token set). Neither Base64 nor a token holds a comma.
 		return credential{}, ReasonAmbiguous
-	case len(value) > maxAuthorization:
+	case len(value) > maxAuthorization, strings.ContainsAny(rest, "\r\n"): // which package base64 skips, and Jenkins does not
 		return credential{}, ReasonMalformed
 	case bearer:
 		digest, err := token.Parse(rest)

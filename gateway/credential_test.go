@@ -350,6 +350,7 @@ func FuzzAuthorization(f *testing.F) {
 	f.Add("Bearer "+jenkins, "")
 	f.Add("Digest x", native)
 	f.Add("Basic dTo=, Bearer x", native)
+	f.Add("basic dToxMThlZDgxMz\r\r\r\r\r\rA4MTAzZDNhZjkzMzg0ODBlZjAxMDVmYWQz", "")
 	f.Fuzz(func(t *testing.T, authorization, own string) {
 		var looked *token.Digest
 		gate, err := gateway.New(gateway.Config{
