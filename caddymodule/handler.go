@@ -177,11 +177,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		return d.Find(digest), nil
 	}
-	config.Count = func(t *token.Token, addr string) {
-		if d, err := app.directory(); err == nil { // it was open when the token was found
-			d.Count(t, addr)
-		}
-	}
 	config.ClientAddr = func(r *http.Request) string {
 		addr, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 		return addr
@@ -272,8 +267,8 @@ func admitted(r *http.Request, d gateway.Decision) {
 
 // refused keeps a request with a token in its URL out of the access log, in which
 // Caddy's own formats would show it. The gate has logged it, without the URL.
-func refused(r *http.Request, reason gateway.Reason) {
-	if reason == gateway.ReasonTokenInQuery {
+func refused(r *http.Request, d gateway.Decision) {
+	if d.Reason == gateway.ReasonTokenInQuery {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 }

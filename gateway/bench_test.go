@@ -50,7 +50,6 @@ func serving(t testing.TB, method string, class gateway.Class) func() {
 	}
 	config := gateway.Config{
 		Lookup: func(d token.Digest) (*token.Token, error) { return directory.Find(d), nil },
-		Count:  directory.Count,
 		Log:    log,
 	}
 	own := http.Header{"Authorization": {basicAuth("release-bot", secret.Reveal())}}

@@ -30,16 +30,14 @@ const (
 	DefaultCrumbLifetime = crumb.DefaultLifetime
 )
 
-// Config is what a Gate is made of. Lookup, Count and Log are required; the zero
-// value of everything else is its default.
+// Config is what a Gate is made of. Lookup and Log are required; the zero value of
+// everything else is its default.
 type Config struct {
 	// Lookup returns the token of a digest, nil if there is none. An error means
 	// that nobody can tell, and the request is refused with 503.
 	Lookup func(token.Digest) (*token.Token, error)
-	// Count counts a use of a token. It must not wait.
-	Count func(t *token.Token, addr string)
-	Log   *slog.Logger
-	Now   func() time.Time // time.Now
+	Log    *slog.Logger
+	Now    func() time.Time // time.Now
 	// Metrics count what the gate does; several gates can share them. By default
 	// nobody sees them.
 	Metrics *Metrics
@@ -60,8 +58,11 @@ type Config struct {
 	// Admitted is told of each request that goes on, before it does: for access
 	// logs and placeholders.
 	Admitted func(*http.Request, Decision)
+	// Observed is told of each request that goes on although the scopes of its token
+	// don't cover it.
+	Observed func(*http.Request, Decision)
 	// Refused is told of each request that does not go on, before it is answered.
-	Refused func(*http.Request, Reason)
+	Refused func(*http.Request, Decision)
 	// Fork returns a request ready to go through the next handler although another
 	// has already, or will: for the crumb and for a replay. By default it is the
 	// request itself.
@@ -223,7 +224,10 @@ func (c Config) Defaulted() (Config, error) {
 		c.Admitted = func(*http.Request, Decision) {}
 	}
 	if c.Refused == nil {
-		c.Refused = func(*http.Request, Reason) {}
+		c.Refused = func(*http.Request, Decision) {}
+	}
+	if c.Observed == nil {
+		c.Observed = func(*http.Request, Decision) {}
 	}
 	if c.Fork == nil {
 		c.Fork = func(_ http.ResponseWriter, r *http.Request) *http.Request { return r }

@@ -22,6 +22,8 @@ type credential struct {
 	// user is who the client says it is, if it says so.
 	user  user.ID
 	named bool
+	// legacy tells that it has the shape of a token from before Jenkins 2.129.
+	legacy bool
 }
 
 // presented returns the credential of a request, or why there is none. Basic is
@@ -114,13 +116,19 @@ func parseAuthorization(value string) (credential, Reason) {
 		return credential{}, ReasonMalformed
 	}
 	digest, err := token.Parse(secret)
+	legacy := false
+	if errors.Is(err, token.ErrShape) {
+		// Jenkins takes a legacy token by Basic only.
+		digest, err = token.ParseLegacy(secret)
+		legacy = true
+	}
 	if errors.Is(err, token.ErrShape) {
 		return credential{}, ReasonForeign
 	}
 	if err != nil {
 		return credential{}, ReasonMalformed
 	}
-	return credential{digest: digest, user: user.ID(who), named: true}, ""
+	return credential{digest: digest, user: user.ID(who), named: true, legacy: legacy}, ""
 }
 
 // tokenInQuery tells whether a token travels in the URL, where it ends up in the
@@ -128,7 +136,7 @@ func parseAuthorization(value string) (credential, Reason) {
 // the Jenkins format only one that exists counts, as any hex number could look
 // like it.
 func tokenInQuery(rawQuery string, known func(token.Digest) bool) bool {
-	if len(rawQuery) < len("11")+32 { // no token is shorter
+	if len(rawQuery) < 32 { // no token is shorter
 		return false
 	}
 	text := unescape(rawQuery)
@@ -138,6 +146,9 @@ func tokenInQuery(rawQuery string, known func(token.Digest) bool) bool {
 	notInToken := func(r rune) bool { return !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }
 	for piece := range strings.FieldsFuncSeq(text, notInToken) {
 		if digest, err := token.Parse(piece); err == nil && known(digest) {
+			return true
+		}
+		if digest, err := token.ParseLegacy(piece); err == nil && known(digest) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -13,7 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/gateway/webhook"
 )
@@ -80,6 +83,15 @@ const (
 	ReasonWrongUser    Reason = "the token belongs to another user"
 	ReasonExpired      Reason = "expired token"
 	ReasonRevoked      Reason = "revoked token"
+	ReasonSuspended    Reason = "suspended token"
+	ReasonSuperseded   Reason = "a token that another has replaced"
+	ReasonOwner        Reason = "a token of a disabled user"
+	ReasonLegacy       Reason = "a token from before Jenkins 2.129"
+	ReasonIdle         Reason = "a token that was not used for too long"
+	ReasonSource       Reason = "a token used from an address that is not its own"
+	ReasonScope        Reason = "a token whose scopes don't cover the request"
+	ReasonRate         Reason = "a token used too often"
+	ReasonUses         Reason = "a token that is used up"
 	ReasonAmbiguous    Reason = "more than one credential"
 	ReasonTokenInQuery Reason = "a token in the URL"
 	ReasonPath         Reason = "a path that Jenkins could read otherwise"
@@ -132,6 +144,10 @@ type Decision struct {
 	Class  Class
 	// Token is the token that was presented, if it exists, also when it is refused.
 	Token *token.Token
+	// Need is what a token with scopes needs for the request, and Uncovered tells that
+	// its scopes don't cover that, and it is let pass to observe it.
+	Need      policy.Need
+	Uncovered bool
 	// Person is who has signed in, if that decides.
 	Person *token.Profile
 	// Err is the detail of a reason that has one. It holds no secret.
@@ -171,7 +187,10 @@ func (g *Gate) Check(r *http.Request) Decision {
 	var d Decision
 	switch reason {
 	case "":
-		d = g.checkToken(r, presented, route)
+		var known bool
+		if d, known = g.checkToken(r, presented, route); !known && presented.legacy {
+			d = g.checkOthers(r, ReasonForeign, route, outside) // a password of 32 hex digits
+		}
 	case ReasonNone, ReasonForeign:
 		d = g.checkOthers(r, reason, route, outside)
 	default:
@@ -184,27 +203,32 @@ func (g *Gate) Check(r *http.Request) Decision {
 	return d
 }
 
-// checkToken decides on a request that presents a token. One that fails is never
-// taken for anything else.
-func (g *Gate) checkToken(r *http.Request, presented credential, route route) Decision {
+// checkToken decides on a request that presents a token, and tells whether there is
+// such a token. One that fails is never taken for anything else.
+func (g *Gate) checkToken(r *http.Request, presented credential, route route) (_ Decision, known bool) {
 	t, err := g.Lookup(presented.digest)
 	switch {
 	case err != nil:
-		return Decision{Reason: ReasonUnavailable, Err: err}
+		return Decision{Reason: ReasonUnavailable, Err: err}, true
 	case t == nil:
-		return Decision{Reason: ReasonUnknown}
+		return Decision{Reason: ReasonUnknown}, false
+	case presented.legacy != (t.Record().Origin == token.Legacy):
+		// Half of a token in the Jenkins format has the digest of the whole.
+		return Decision{Reason: ReasonUnknown}, true
 	}
+	return g.checkKnown(r, presented, route, t), true
+}
+
+func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t *token.Token) Decision {
 	d := Decision{Class: ClassToken, Token: t}
 	record := t.Record()
 	if presented.named && !g.UserIDs.Equal(presented.user, record.Owner) {
 		d.Reason = ReasonWrongUser
 		return d
 	}
-	switch record.Admit(g.Now()) {
-	case token.RefusedRevoked:
-		d.Reason = ReasonRevoked
-	case token.RefusedExpired:
-		d.Reason = ReasonExpired
+	d.Reason = refusals[t.Admit(g.Now())]
+	if d.Reason == "" && !record.AllowsSource(g.ClientAddr(r)) {
+		d.Reason = ReasonSource
 	}
 	// A browser that has been asked for a password sends it with every request that
 	// any page makes. No page can have it send a token otherwise.
@@ -214,7 +238,28 @@ func (g *Gate) checkToken(r *http.Request, presented credential, route route) De
 			d.Reason = ReasonCrossOrigin
 		}
 	}
+	if d.Reason == "" && record.Scoped() {
+		d.Need = policy.Classify(r.Method, route.path, r.URL.RawQuery)
+		covered := record.Covers(d.Need)
+		d.Uncovered = !covered && record.Observed()
+		if !covered && !d.Uncovered {
+			d.Reason = ReasonScope
+		}
+	}
 	return d
+}
+
+// refusals are the reasons of package token in our words.
+var refusals = map[token.Refusal]Reason{
+	token.RefusedRevoked:    ReasonRevoked,
+	token.RefusedSuspended:  ReasonSuspended,
+	token.RefusedExpired:    ReasonExpired,
+	token.RefusedSuperseded: ReasonSuperseded,
+	token.RefusedOwner:      ReasonOwner,
+	token.RefusedLegacy:     ReasonLegacy,
+	token.RefusedIdle:       ReasonIdle,
+	token.RefusedRate:       ReasonRate,
+	token.RefusedUses:       ReasonUses,
 }
 
 // checkOthers decides on a request without a token. The reason is ReasonNone or
@@ -275,11 +320,19 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 		}
 		defer release()
 	}
-	g.Metrics.admitted[d.Class].Inc()
 	addr := g.ClientAddr(r)
 	if d.Class == ClassToken {
-		g.Count(d.Token, addr)
+		// Here and not in Check, which changes nothing.
+		used := d.Token.Use(usage.Use{Time: g.Now(), Addr: addr, Agent: r.UserAgent()})
+		if d.Reason = refusals[used]; d.Reason != "" {
+			g.refuse(w, r, d)
+			return nil
+		}
+		if d.Token.Record().Observed() {
+			g.observe(r, d, addr)
+		}
 	}
+	g.Metrics.admitted[d.Class].Inc()
 	g.Admitted(r, d)
 	f := &forward{gate: g, Decision: d, addr: addr, next: next}
 	switch d.Class {
@@ -292,12 +345,29 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	}
 }
 
+// observe notes what a token does whose scopes are being found.
+func (g *Gate) observe(r *http.Request, d Decision, addr string) {
+	d.Token.Observe(d.Need)
+	if !d.Uncovered {
+		return
+	}
+	g.Metrics.uncovered.Inc()
+	g.Observed(r, d)
+	record := d.Token.Record()
+	g.Log.LogAttrs(context.Background(), slog.LevelInfo, "request not covered by the scopes of its token, which is observed",
+		slog.String("token_id", record.ID.String()), slog.String("owner", string(record.Owner)), slog.String("token_name", record.Name),
+		slog.String("needs", d.Need.String()), slog.String("client_addr", addr), slog.String("method", r.Method))
+}
+
 // refuse answers a request that does not go on, and says why in the log.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision) {
 	g.Metrics.refused[d.Reason].Inc()
 	g.logRefusal(r, d)
-	g.Refused(r, d.Reason)
-	refuse(w, r, d.Reason)
+	if d.Reason == ReasonSuperseded {
+		d.Token.Reused(g.ClientAddr(r))
+	}
+	g.Refused(r, d)
+	refuse(w, r, d)
 }
 
 // verifySignature checks that a webhook comes from who knows the secret. The body
@@ -329,6 +399,9 @@ func (g *Gate) logRefusal(r *http.Request, d Decision) {
 			slog.String("token_id", record.ID.String()),
 			slog.String("owner", string(record.Owner)),
 			slog.String("token_name", record.Name))
+	}
+	if d.Need != (policy.Need{}) {
+		attrs = append(attrs, slog.String("needs", d.Need.String()))
 	}
 	if d.Person != nil {
 		attrs = append(attrs, slog.String("user", string(d.Person.User)))

@@ -79,7 +79,6 @@ func newSite(t testing.TB, o options) *site {
 
 	config := gateway.Config{
 		Lookup: func(d token.Digest) (*token.Token, error) { return s.directory.Find(d), nil },
-		Count:  s.directory.Count,
 		Log:    logger,
 		Now:    func() time.Time { return start.Add(2 * time.Hour) }, // an hour after "1h" tokens have expired
 		Prefix: o.jenkins.Prefix,

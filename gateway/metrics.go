@@ -12,6 +12,8 @@ type Metrics struct {
 	fetched  prometheus.Counter
 	unissued prometheus.Counter
 	replays  prometheus.Counter
+	// uncovered counts what scopes would have refused, were it not observed.
+	uncovered prometheus.Counter
 }
 
 // resultLabels are the values of the label result of requests_total, beside
@@ -24,6 +26,15 @@ var resultLabels = map[Reason]string{
 	ReasonWrongUser:    "wrong_user",
 	ReasonExpired:      "expired",
 	ReasonRevoked:      "revoked",
+	ReasonSuspended:    "suspended",
+	ReasonSuperseded:   "superseded",
+	ReasonOwner:        "disabled_user",
+	ReasonLegacy:       "legacy",
+	ReasonIdle:         "idle",
+	ReasonSource:       "source_address",
+	ReasonScope:        "scope",
+	ReasonRate:         "rate",
+	ReasonUses:         "used_up",
 	ReasonAmbiguous:    "ambiguous",
 	ReasonTokenInQuery: "token_in_url",
 	ReasonPath:         "path",
@@ -59,7 +70,11 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		Namespace: "caddy", Subsystem: "crumbgate", Name: "replays_total",
 		Help: "Requests sent again because Jenkins had forgotten the session.",
 	})
-	for _, c := range []prometheus.Collector{requests, fetches, replays} {
+	uncovered := prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "crumbgate", Name: "uncovered_total",
+		Help: "Requests that went on although the scopes of their token, which is observed, don't cover them.",
+	})
+	for _, c := range []prometheus.Collector{requests, fetches, replays, uncovered} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -70,6 +85,8 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		fetched:  fetches.WithLabelValues("issued"),
 		unissued: fetches.WithLabelValues("failed"),
 		replays:  replays,
+
+		uncovered: uncovered,
 	}
 	for reason, label := range resultLabels {
 		m.refused[reason] = requests.WithLabelValues(label, "")

@@ -34,6 +34,8 @@ var (
 	webhookLarge = response{http.StatusRequestEntityTooLarge, "Content too large: the webhook's body has more bytes than max_body allows.\n"}
 	busy         = response{http.StatusServiceUnavailable, "Service unavailable: too many webhooks at once. Send it again.\n"}
 	crumbRefused = response{http.StatusForbidden, noCrumb} // see refuseCrumb
+	tooOften     = response{http.StatusTooManyRequests, "Too many requests: this token may make only so many a minute. Try again in a minute.\n"}
+	outOfScope   = response{http.StatusForbidden, "Forbidden: the scopes of this API token don't cover this request.\n"}
 	notReplayed  = response{http.StatusBadGateway, "Bad gateway: Jenkins refused the crumb that it had just given, and did nothing. Try again.\n"}
 )
 
@@ -47,6 +49,15 @@ var responses = map[Reason]response{
 	ReasonWrongUser:    unauthorized,
 	ReasonExpired:      unauthorized,
 	ReasonRevoked:      unauthorized,
+	ReasonSuspended:    unauthorized,
+	ReasonSuperseded:   unauthorized,
+	ReasonOwner:        unauthorized,
+	ReasonLegacy:       unauthorized,
+	ReasonIdle:         unauthorized,
+	ReasonSource:       unauthorized,
+	ReasonUses:         unauthorized,
+	ReasonRate:         tooOften,
+	ReasonScope:        outOfScope,
 	ReasonAmbiguous:    ambiguous,
 	ReasonTokenInQuery: tokenInURL,
 	ReasonPath:         badPath,
@@ -68,10 +79,18 @@ var responses = map[Reason]response{
 	ReasonWebhookBusy:  busy,
 }
 
-func refuse(w http.ResponseWriter, r *http.Request, reason Reason) {
-	if response := responses[reason]; response == crumbRefused {
+func refuse(w http.ResponseWriter, r *http.Request, d Decision) {
+	switch response := responses[d.Reason]; response {
+	case crumbRefused:
 		refuseCrumb(w, r)
-	} else {
+	case outOfScope:
+		// Whoever has the token may know what it lacks, and be able to ask for it.
+		w.Header().Set("X-Crumbgate-Needs", d.Need.String())
+		answer(w, r, response)
+	case tooOften:
+		w.Header().Set("Retry-After", "60")
+		answer(w, r, response)
+	default:
 		answer(w, r, response)
 	}
 }

@@ -80,10 +80,7 @@ type Uses struct {
 
 func tokenOf(t *token.Token, now time.Time) Token {
 	record, uses := t.Record(), t.Uses()
-	state := token.Active.String()
-	if refusal := record.Admit(now); refusal != "" {
-		state = string(refusal)
-	}
+	state := t.Marks(now).State
 	return Token{
 		ID:        record.ID.String(),
 		User:      string(record.Owner),

@@ -16,6 +16,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
@@ -291,9 +292,9 @@ func TestLifeOfAToken(t *testing.T) {
 		t.Errorf("shown %+v, want %+v", got, want)
 	}
 
-	g.directory.Count(found, "192.0.2.7")
+	found.Use(usage.Use{Time: g.now, Addr: "192.0.2.7"})
 	g.now = start.Add(time.Hour)
-	g.directory.Count(found, "192.0.2.8")
+	found.Use(usage.Use{Time: g.now, Addr: "192.0.2.8"})
 	want.Uses = admin.Uses{Count: 2, First: admin.Time(start.Unix()), Last: admin.Time(g.now.Unix()), LastAddress: "192.0.2.8"}
 	if got := show(); got != want {
 		t.Errorf("used: %+v, want %+v", got, want)

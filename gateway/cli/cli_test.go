@@ -24,6 +24,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/cli"
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
@@ -236,7 +237,7 @@ func (g *gateway) id(ts *testscript.TestScript, args []string) {
 }
 
 func (g *gateway) use(ts *testscript.TestScript, args []string) {
-	g.directory.Count(g.find(ts, func(r *token.Record) bool { return r.ID.String() == args[0] }), args[1])
+	g.find(ts, func(r *token.Record) bool { return r.ID.String() == args[0] }).Use(usage.Use{Time: time.Unix(g.now.Load(), 0), Addr: args[1]})
 }
 
 func (g *gateway) move(ts *testscript.TestScript, args []string) {

@@ -17,9 +17,9 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/crumbgate/crumbgate/gateway/usage"
-	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -38,7 +38,9 @@ var (
 	ErrNotFound  = errors.New("not found")
 	ErrDuplicate = errors.New("duplicate")
 	ErrInvalid   = errors.New("invalid")
+	ErrConflict  = errors.New("conflict") // with what a token or user is at the moment
 	ErrStore     = errors.New("store")
+	ErrAudit     = errors.New("audit")
 )
 
 // An Error says, for a person, why a change was not made and what to do.
@@ -62,9 +64,12 @@ type Token struct {
 	// it is found with one access to memory less.
 	first Record
 
-	uses  atomic.Pointer[usage.Counter] // nil until the first use
-	owner *owner
-	older *Token // the owner's token before this one; guarded by Directory.mu
+	uses    atomic.Pointer[usage.Counter] // nil until the first use
+	rate    atomic.Pointer[rate.Limiter]  // nil until the first use of one with a bound on it
+	needs   atomic.Pointer[observed]      // nil until the first request that is observed
+	alarmed atomic.Bool                   // its use after its end has been told of
+	owner   *owner
+	older   *Token // the owner's token before this one; guarded by Directory.mu
 }
 
 // Record returns the token's record as it stands now.
@@ -82,23 +87,33 @@ func (t *Token) Uses() usage.Total {
 }
 
 // A Directory is the index of all tokens, in memory, and the only writer of their
-// records. A change is checked, stored durably, and only then visible and
-// acknowledged; it names its actor and is logged. Find takes no lock.
+// records. A change is checked, audited, stored durably, and only then visible and
+// acknowledged; it names its actor. Find takes no lock.
 type Directory struct {
+	Config
 	store   storage.Store
-	log     *slog.Logger
-	now     func() time.Time
 	tracker *usage.Tracker
 	index   *index
+	rules   atomic.Pointer[Rules] // never nil
 
 	mu     sync.Mutex // orders all changes, and guards owners
 	owners owners
+
+	happened chan Event // of requests, which don't wait for what is done about them
+	stop     chan struct{}
+	done     chan struct{}
 }
 
-// Config is what a Directory needs of the outside world.
+// Config is what a Directory needs of the outside world. Only Log is required.
 type Config struct {
-	Log *slog.Logger     // required
+	Log *slog.Logger
 	Now func() time.Time // time.Now if nil
+	// Audit notes changes before they are made, durably. After an error they are not
+	// made. A change that fails afterwards is noted again, with its Err.
+	Audit func(context.Context, ...Event) error
+	// Told is told of each event: of a change after it was made, and of what has
+	// happened to a token. It must not wait.
+	Told func(Event)
 }
 
 // Open reads all records of a store, which the directory closes from then on,
@@ -106,17 +121,29 @@ type Config struct {
 // without some of its tokens would look healthy and be wrong.
 func Open(ctx context.Context, store storage.Store, cfg Config) (*Directory, error) {
 	d := &Directory{
-		store:  store,
-		log:    cfg.Log,
-		now:    cfg.Now,
-		index:  newIndex(),
-		owners: owners{byKey: make(map[string]*owner)},
+		Config:   cfg,
+		store:    store,
+		index:    newIndex(),
+		owners:   owners{byKey: make(map[string]*owner)},
+		happened: make(chan Event, maxHappened),
+		stop:     make(chan struct{}),
+		done:     make(chan struct{}),
 	}
-	if d.now == nil {
-		d.now = time.Now
+	d.owners.directory = d
+	d.SetRules(Rules{})
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Audit == nil {
+		d.Audit = func(context.Context, ...Event) error { return nil }
+	}
+	if d.Told == nil {
+		d.Told = func(Event) {}
 	}
 	d.tracker = usage.NewTracker(store, cfg.Log)
-	if err := d.load(ctx); err != nil {
+	err := d.load(ctx)
+	go d.run()
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the token store: %w", err), d.Close())
 	}
 	return d, nil
@@ -166,7 +193,7 @@ func (d *Directory) load(ctx context.Context) error {
 			tokens[0].uses.Store(d.tracker.Counter(stored.ID, stored.Total))
 		}
 	}
-	return nil
+	return d.loadObserved(ctx)
 }
 
 // decoded yields a token for each record of a store, by id. Decoding is most of the work
@@ -257,124 +284,9 @@ func (d *Directory) insert(token *Token) {
 }
 
 // Find returns the token of a digest, or nil. It does not say whether the token
-// may be used: Record().Admit does.
+// may be used: Admit does.
 func (d *Directory) Find(digest Digest) *Token {
 	return d.index.find(digest)
-}
-
-// Count counts a use of a token, in memory.
-func (d *Directory) Count(token *Token, addr string) {
-	counter := token.uses.Load()
-	if counter == nil {
-		token.uses.CompareAndSwap(nil, d.tracker.Counter(token.Record().ID, usage.Total{}))
-		counter = token.uses.Load()
-	}
-	counter.Add(d.now(), addr)
-}
-
-// A Request asks for a token.
-type Request struct {
-	User    string
-	Name    string // unique among the user's tokens; made up if empty, as Jenkins does
-	Expires string // as ParseExpiry takes it
-	Format  string // as ParseFormat takes it
-	Actor   string // who asks, for the record and the log
-
-	// Profile, if not nil, replaces what is known of the user.
-	Profile *ProfileUpdate
-}
-
-// Create makes a token and returns it with its secret, which nobody can ever
-// learn again. Errors are of type *Error.
-func (d *Directory) Create(ctx context.Context, req Request) (*Token, Secret, error) {
-	now := d.now()
-	owner, err := user.ParseID(req.User)
-	if err != nil {
-		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
-	}
-	name, err := parseName(req.Name, now)
-	if err != nil {
-		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
-	}
-	expires, err := ParseExpiry(req.Expires, now)
-	if err != nil {
-		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
-	}
-	format, err := ParseFormat(req.Format)
-	if err != nil {
-		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
-	}
-	// It rises with time, so that the store appends and does not scatter. Its error
-	// is that of crypto/rand, which has none.
-	id := uuid.Must(uuid.NewV7())
-	secret := NewSecret(format)
-	token := &Token{first: Record{
-		ID: id, Digest: secret.Digest(), Name: name,
-		State: Active, Origin: Issued, Actor: req.Actor,
-		Created: now.Unix(), Expires: expires,
-	}}
-
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for o := range d.owners.same(owner) {
-		for other := o.newest; other != nil; other = other.older {
-			if r := other.Record(); r.Name == name && r.State == Active {
-				return nil, Secret{}, errorf(ErrDuplicate,
-					"%s already has a token named %q (%s): choose another name, or revoke that one first", r.Owner, name, r.ID)
-			}
-		}
-	}
-	record := &token.first
-	record.Owner = d.owners.canonical(owner)
-	changes := []storage.Change{{Key: tokenKey(id), Value: encode(record), Expect: storage.Absent}}
-	var profiles []*Profile
-	if req.Profile != nil {
-		if profiles, err = d.updated(owner, *req.Profile); err != nil {
-			return nil, Secret{}, errorf(ErrInvalid, "%v", err)
-		}
-		changes = append(changes, profileChanges(profiles)...)
-	}
-	if err := d.apply(ctx, changes...); err != nil {
-		return nil, Secret{}, err
-	}
-	d.show(profiles)
-	d.insert(token)
-	d.log.Info("token created", "token_id", id, "owner", record.Owner, "name", name, "expires", expiryText(expires), "actor", req.Actor)
-	return token, secret, nil
-}
-
-// Revoke ends a token, from the next request on, and returns its record. A token
-// that is revoked already stays as it is. Errors are of type *Error.
-func (d *Directory) Revoke(ctx context.Context, id uuid.UUID, actor string) (*Token, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	token, err := d.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	old := token.Record()
-	if old.State == Revoked {
-		return token, nil
-	}
-	revoked := *old
-	revoked.State = Revoked
-	revoked.Revoked = d.now().Unix()
-	// mu makes this process the only writer of the record, and the store's lock makes
-	// it the only process.
-	if err := d.apply(ctx, storage.Change{Key: tokenKey(id), Value: encode(&revoked), Expect: storage.Any}); err != nil {
-		return nil, err
-	}
-	token.record.Store(&revoked)
-	d.log.Info("token revoked", "token_id", id, "owner", old.Owner, "name", old.Name, "actor", actor)
-	return token, nil
-}
-
-func (d *Directory) apply(ctx context.Context, changes ...storage.Change) error {
-	if _, err := d.store.Apply(ctx, changes...); err != nil {
-		d.log.Error("a change of the token store failed", "error", err)
-		return errorf(ErrStore, "nothing was changed, because the token store can't keep it: %v", err)
-	}
-	return nil
 }
 
 // Get returns the token of an id, or an *Error of kind ErrNotFound.
@@ -421,6 +333,8 @@ func (d *Directory) List(want func(*Token) bool) []*Token {
 
 // Close stores the last use counts and closes the store.
 func (d *Directory) Close() error {
+	close(d.stop)
+	<-d.done
 	d.tracker.Close()
 	return d.store.Close()
 }

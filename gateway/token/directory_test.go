@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/storage"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
@@ -364,20 +365,20 @@ func TestUsesSurvive(t *testing.T) {
 		found := w.List(func(t *token.Token) bool { return t.Record().Name == name })
 		return fmt.Sprintf("%+v", found[0].Uses())
 	}
-	w.Count(used, "10.0.0.1")
+	used.Use(usage.Use{Time: w.now, Addr: "10.0.0.1"})
 	w.now = w.now.Add(time.Minute)
-	w.Count(used, "10.0.0.2")
-	want := fmt.Sprintf("{Count:2 First:%d Last:%d LastAddr:10.0.0.2}", w.now.Unix()-60, w.now.Unix())
+	used.Use(usage.Use{Time: w.now, Addr: "10.0.0.2"})
+	want := fmt.Sprintf("{Count:2 First:%d Last:%d LastAddr:10.0.0.2 Agent: Addrs:[10.0.0.1 10.0.0.2]}", w.now.Unix()-60, w.now.Unix())
 	for range 2 {
 		if got := uses("used"); got != want {
 			t.Errorf("Uses = %s, want %s", got, want)
 		}
-		if got, want := uses("unused"), "{Count:0 First:0 Last:0 LastAddr:}"; got != want {
+		if got, want := uses("unused"), "{Count:0 First:0 Last:0 LastAddr: Agent: Addrs:[]}"; got != want {
 			t.Errorf("Uses of the unused token = %s, want %s", got, want)
 		}
 		w.reopen()
 	}
-	w.Count(w.Find(used.Record().Digest), "10.0.0.2")
+	w.Find(used.Record().Digest).Use(usage.Use{Time: w.now, Addr: "10.0.0.2"})
 	if got := uses("used"); !strings.HasPrefix(got, "{Count:3 ") {
 		t.Errorf("Uses = %s, want a count of 3", got)
 	}
@@ -444,7 +445,7 @@ func TestOpenRefusesDamage(t *testing.T) {
 func TestOpenSkipsForeignUseCounts(t *testing.T) {
 	w := newWorld(t)
 	made, _ := w.create(token.Request{User: "alice", Name: "ci"})
-	w.Count(made, "10.0.0.1")
+	made.Use(usage.Use{Time: w.now, Addr: "10.0.0.1"})
 	w.close()
 	put(t, w.path, "usage/00000000-0000-7000-8000-000000000001", map[int]any{1: 5})
 	put(t, w.path, "usage/ffffffff-0000-7000-8000-000000000001", map[int]any{1: 5})
@@ -562,7 +563,7 @@ func TestFindWhileChanging(t *testing.T) {
 					t.Errorf("token %d is admitted after its revocation", k)
 					return
 				}
-				w.Count(found, "10.0.0.1")
+				found.Use(usage.Use{Time: w.now, Addr: "10.0.0.1"})
 				if d := numbered(i); w.Find(d) != nil {
 					t.Errorf("Find(%x) is a token", d)
 					return

@@ -10,15 +10,18 @@ import (
 // An owner is a user, in one spelling of the id, who has or had tokens or of whom
 // something else is known.
 type owner struct {
-	id      user.ID
-	profile atomic.Pointer[Profile] // never nil
-	newest  *Token                  // guarded by Directory.mu, like next
-	next    *owner                  // whose id differs only in case
+	id        user.ID
+	directory *Directory
+	profile   atomic.Pointer[Profile] // never nil
+	newest    *Token                  // guarded by Directory.mu, like next
+	next      *owner                  // whose id differs only in case
 }
 
 // owners finds users by their id. There is more than one spelling of one user only
 // in a store that was filled while case mattered.
 type owners struct {
+	directory *Directory
+
 	byKey map[string]*owner // by user.CaseInsensitive.Key
 	ids   user.Strategy     // what is the same user now
 }
@@ -50,7 +53,7 @@ func (o *owners) exact(id user.ID) *owner {
 			return other
 		}
 	}
-	made := &owner{id: id, next: o.byKey[key]}
+	made := &owner{id: id, directory: o.directory, next: o.byKey[key]}
 	made.profile.Store(&Profile{User: id})
 	o.byKey[key] = made
 	return made

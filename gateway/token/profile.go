@@ -26,6 +26,23 @@ type ProfileUpdate struct {
 	Groups      *[]string
 	Mail        *string
 	DisplayName *string
+
+	disabled *int64 // as Profile.Disabled; one that is disabled stays so since then
+}
+
+// String tells, for people, what is to change.
+func (u *ProfileUpdate) String() string {
+	var parts []string
+	if u.Groups != nil {
+		parts = append(parts, fmt.Sprintf("groups=%q", *u.Groups))
+	}
+	if u.Mail != nil {
+		parts = append(parts, fmt.Sprintf("mail=%q", *u.Mail))
+	}
+	if u.DisplayName != nil {
+		parts = append(parts, fmt.Sprintf("display_name=%q", *u.DisplayName))
+	}
+	return strings.Join(parts, " ")
 }
 
 func (u *ProfileUpdate) apply(old *Profile) (*Profile, error) {
@@ -38,6 +55,9 @@ func (u *ProfileUpdate) apply(old *Profile) (*Profile, error) {
 	}
 	if u.DisplayName != nil {
 		p.DisplayName = *u.DisplayName
+	}
+	if u.disabled != nil && (*u.disabled == 0 || p.Disabled == 0) {
+		p.Disabled = *u.disabled
 	}
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -129,6 +149,21 @@ func (d *Directory) Profile(id string) (*Profile, error) {
 // SetProfile changes what is known of a user, for all of the user's tokens from
 // the next request on. Errors are of type *Error.
 func (d *Directory) SetProfile(ctx context.Context, id string, update ProfileUpdate, actor string) (*Profile, error) {
+	return d.changeUser(ctx, id, KindUser, update, actor)
+}
+
+// SetDisabled refuses all tokens of a user from the next request on, and new ones,
+// or lets them in again: what becomes of the tokens of somebody who leaves. Errors
+// are of type *Error.
+func (d *Directory) SetDisabled(ctx context.Context, id string, disabled bool, actor string) (*Profile, error) {
+	kind, since := KindEnabled, int64(0)
+	if disabled {
+		kind, since = KindDisabled, d.Now().Unix()
+	}
+	return d.changeUser(ctx, id, kind, ProfileUpdate{disabled: &since}, actor)
+}
+
+func (d *Directory) changeUser(ctx context.Context, id string, kind Kind, update ProfileUpdate, actor string) (*Profile, error) {
 	who, err := user.ParseID(id)
 	if err != nil {
 		return nil, errorf(ErrInvalid, "%v", err)
@@ -139,11 +174,12 @@ func (d *Directory) SetProfile(ctx context.Context, id string, update ProfileUpd
 	if err != nil {
 		return nil, errorf(ErrInvalid, "%v", err)
 	}
-	if err := d.apply(ctx, profileChanges(profiles)...); err != nil {
+	p := profiles[0]
+	event := Event{Kind: kind, Actor: actorOf(ctx, actor), User: p.User, Detail: update.String()}
+	if err := d.apply(ctx, []Event{event}, profileChanges(profiles)...); err != nil {
 		return nil, err
 	}
 	d.show(profiles)
-	p := profiles[0]
-	d.log.Info("user profile changed", "user", p.User, "groups", p.Groups, "actor", actor)
+	d.tell(event)
 	return p, nil
 }

@@ -2,7 +2,6 @@ package token
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/google/uuid"
@@ -19,6 +18,8 @@ const (
 	// Revoked tokens are never admitted again. Their records stay, so that a log can
 	// name the revoked token that somebody still uses.
 	Revoked State = 2
+	// Suspended tokens are not admitted until they are resumed.
+	Suspended State = 3
 )
 
 func (s State) String() string {
@@ -27,6 +28,8 @@ func (s State) String() string {
 		return "active"
 	case Revoked:
 		return "revoked"
+	case Suspended:
+		return "suspended"
 	}
 	return fmt.Sprintf("state(%d)", uint8(s))
 }
@@ -34,8 +37,27 @@ func (s State) String() string {
 // Origin is where a token comes from.
 type Origin uint8
 
-// Issued tokens were made by crumbgate.
-const Issued Origin = 1
+const (
+	// Issued tokens were made by crumbgate.
+	Issued Origin = 1
+	// FromJenkins are tokens that Jenkins 2.129 or later made, and kept the digests of.
+	FromJenkins Origin = 2
+	// Legacy tokens are from before Jenkins 2.129: one for each user, 32 hex digits
+	// that Jenkins derived from a secret and could always show again.
+	Legacy Origin = 3
+)
+
+func (o Origin) String() string {
+	switch o {
+	case Issued:
+		return "issued"
+	case FromJenkins:
+		return "imported"
+	case Legacy:
+		return "legacy"
+	}
+	return fmt.Sprintf("origin(%d)", uint8(o))
+}
 
 // A Record is what is stored of a token: all but the secret. Records are not
 // changed once they are in a Directory; a change replaces them.
@@ -57,30 +79,36 @@ type Record struct {
 	Name  string    `cbor:"4,keyasint"`
 	// Actor is who had the token made, as the caller of the directory named them.
 	Actor   string `cbor:"7,keyasint,omitempty"`
-	Created int64  `cbor:"8,keyasint"`            // Unix seconds
+	Created int64  `cbor:"8,keyasint"`            // Unix seconds; 0: unknown, of imported tokens
 	Revoked int64  `cbor:"10,keyasint,omitempty"` // Unix seconds; 0: not revoked
+
+	Suspended int64 `cbor:"11,keyasint,omitempty"` // Unix seconds; 0: not suspended
+	// Resumed is when the token was last resumed, in Unix seconds: idleness counts from
+	// there.
+	Resumed int64 `cbor:"12,keyasint,omitempty"`
+	// Why says, for people, why the token is suspended or revoked, if there is more to
+	// say than that somebody wanted it.
+	Why string `cbor:"13,keyasint,omitempty"`
+	// Limits are what the token is limited to, nil for one that may do what its owner
+	// may.
+	Limits *Limits `cbor:"14,keyasint,omitempty"`
+	// Family is the id of the token that this one descends from by rotation; the zero
+	// id for one that was not made so.
+	Family uuid.UUID `cbor:"15,keyasint,omitzero"`
+	// Successor is the token that has replaced this one; the zero id: none.
+	Successor uuid.UUID `cbor:"16,keyasint,omitzero"`
 }
 
-// A Refusal is the reason for which a token that exists is not admitted. It is
-// for the log; clients can't tell one from another.
-type Refusal string
-
-const (
-	// RefusedRevoked and RefusedExpired are the reasons that Admit knows.
-	RefusedRevoked Refusal = "revoked"
-	RefusedExpired Refusal = "expired"
-)
-
-// Admit returns "" if the token may be used at now, or why not.
-func (r *Record) Admit(now time.Time) Refusal {
-	switch {
-	case r.State != Active:
-		return RefusedRevoked
-	case r.Expires != 0 && now.Unix() >= r.Expires:
-		return RefusedExpired
+// Root is the id that all tokens of a family share.
+func (r *Record) Root() uuid.UUID {
+	if r.Family == uuid.Nil {
+		return r.ID
 	}
-	return ""
+	return r.Family
 }
+
+// Superseded tells whether another token has replaced this one.
+func (r *Record) Superseded() bool { return r.Successor != uuid.Nil }
 
 // A Profile is what is known of a user beside the id. It belongs to the user and
 // not to a token: Jenkins saves mail and display name to the user whenever they
@@ -90,6 +118,9 @@ type Profile struct {
 	Groups      []string `cbor:"2,keyasint,omitempty"`
 	Mail        string   `cbor:"3,keyasint,omitempty"`
 	DisplayName string   `cbor:"4,keyasint,omitempty"`
+	// Disabled is since when the user's tokens are refused, in Unix seconds; 0: they
+	// are not.
+	Disabled int64 `cbor:"5,keyasint,omitempty"`
 }
 
 var decoding = func() cbor.DecMode {
@@ -136,8 +167,16 @@ func (r *Record) decode(key string, value []byte) error {
 		return fmt.Errorf("record %q has no digest", key)
 	case r.Owner == "":
 		return fmt.Errorf("record %q has no owner", key)
-	case r.State != Active && r.State != Revoked:
+	case r.State != Active && r.State != Revoked && r.State != Suspended:
 		return fmt.Errorf("record %q has the unknown %v", key, r.State)
+	case r.Origin != Issued && r.Origin != FromJenkins && r.Origin != Legacy:
+		return fmt.Errorf("record %q has the unknown %v", key, r.Origin)
+	}
+	if r.Limits != nil {
+		// Limits that are not understood must not become none.
+		if err := r.Limits.compile(); err != nil {
+			return fmt.Errorf("record %q: %w", key, err)
+		}
 	}
 	return nil
 }

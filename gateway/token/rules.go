@@ -30,14 +30,12 @@ func ParseExpiry(text string, now time.Time) (int64, error) {
 	if text == "never" {
 		return 0, nil
 	}
-	if m := lifePattern.FindStringSubmatch(text); m != nil {
-		n, _ := strconv.Atoi(m[1]) // six digits always fit
-		hours := n * map[string]int{"h": 1, "d": 24, "w": 7 * 24}[m[2]]
-		// Compared as hours: a Duration ends at 292 years, and would wrap.
-		if hours == 0 || hours > int(maxLife/time.Hour) {
+	if lifePattern.MatchString(text) {
+		life, err := ParseLife(text)
+		if err != nil {
 			return 0, fmt.Errorf("expiry %q is not between 1h and 100 years: use never for a token without end", text)
 		}
-		return now.Add(time.Duration(hours) * time.Hour).Unix(), nil
+		return now.Add(life).Unix(), nil
 	}
 	var expires time.Time
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
@@ -52,6 +50,21 @@ func ParseExpiry(text string, now time.Time) (int64, error) {
 		return 0, fmt.Errorf("expiry %q is more than 100 years ahead: use never for a token without end", text)
 	}
 	return expires.Unix(), nil
+}
+
+// ParseLife returns a span of time as people write it: "12h", "90d", "8w".
+func ParseLife(text string) (time.Duration, error) {
+	m := lifePattern.FindStringSubmatch(text)
+	if m == nil {
+		return 0, fmt.Errorf("%q is not a time such as 12h, 90d or 8w", text)
+	}
+	n, _ := strconv.Atoi(m[1]) // six digits always fit
+	hours := n * map[string]int{"h": 1, "d": 24, "w": 7 * 24}[m[2]]
+	// Compared as hours: a Duration ends at 292 years, and would wrap.
+	if hours == 0 || hours > int(maxLife/time.Hour) {
+		return 0, fmt.Errorf("%q is not between 1h and 100 years", text)
+	}
+	return time.Duration(hours) * time.Hour, nil
 }
 
 // endOfDay returns the first moment of the day after the date of day.

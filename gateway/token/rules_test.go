@@ -148,7 +148,7 @@ func TestAdmit(t *testing.T) {
 		{"revoked", token.Record{State: token.Revoked}, time.Unix(0, 0), token.RefusedRevoked},
 		{"revoked and expired", token.Record{State: token.Revoked, Expires: expires}, time.Unix(expires, 0), token.RefusedRevoked},
 		{"damaged: no state", token.Record{}, time.Unix(0, 0), token.RefusedRevoked},
-		{"damaged: unknown state", token.Record{State: 3}, time.Unix(0, 0), token.RefusedRevoked},
+		{"damaged: unknown state", token.Record{State: 99}, time.Unix(0, 0), token.RefusedRevoked},
 	} {
 		if got := c.record.Admit(c.now); got != c.want {
 			t.Errorf("%s: Admit(%v) = %q, want %q", c.name, c.now, got, c.want)

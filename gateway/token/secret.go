@@ -180,6 +180,29 @@ func parseJenkins(p [jenkinsLen]byte) (Digest, error) {
 	return sha256.Sum256(p[2:]), nil
 }
 
+// ParseLegacy returns the digest of a secret from before Jenkins 2.129, which is 32
+// hex digits, or ErrShape. So is half of a token in the Jenkins format, and has the
+// same digest: what is found by it has to be of the origin Legacy.
+func ParseLegacy[T string | []byte](presented T) (Digest, error) {
+	if len(presented) != jenkinsLen-2 {
+		return Digest{}, ErrShape
+	}
+	var p [jenkinsLen]byte
+	p[0], p[1] = '1', '1'
+	copy(p[2:], presented)
+	return parseJenkins(p)
+}
+
+// ParseFixed returns a secret that somebody else has chosen, in the Jenkins format
+// (ApiTokenStore.addFixedNewToken, which takes capitals as well and lowers them).
+func ParseFixed(value string) (Secret, error) {
+	value = strings.ToLower(value)
+	if _, err := Parse(value); err != nil || len(value) != jenkinsLen {
+		return Secret{}, errors.New("a token is 11 and 32 hex digits")
+	}
+	return Secret{&value}, nil
+}
+
 // checksum returns the CRC-32 of b in base62. crc32.ChecksumIEEE would make b
 // escape to the heap, on every request.
 func checksum(b []byte) [6]byte {

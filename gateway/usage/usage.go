@@ -1,7 +1,7 @@
 // Package usage counts the uses of tokens, off the request path.
 //
 // A Counter is written by requests, without locks and without allocation but for
-// a changed address. A Tracker carries what has changed to the store, in batches
+// a new address or client. A Tracker carries what has changed to the store, in batches
 // at a fixed interval and once more when it is closed. What a crash can lose is
 // what was counted since the last batch, and nothing else; a clean stop loses
 // nothing.
@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,21 @@ type Total struct {
 	First    int64  `cbor:"2,keyasint,omitempty"` // Unix seconds; 0: never
 	Last     int64  `cbor:"3,keyasint,omitempty"` // Unix seconds; 0: never
 	LastAddr string `cbor:"4,keyasint,omitempty"`
+	// Agent is the family of the last client's User-Agent.
+	Agent string `cbor:"5,keyasint,omitempty"`
+	// Addrs are the last addresses that are known, the newest at the end.
+	Addrs []string `cbor:"6,keyasint,omitempty"`
+}
+
+// maxAddrs bounds how many addresses are known of a token. From one that has been
+// forgotten a use counts as the first again.
+const maxAddrs = 16
+
+// A Use is one use of a token.
+type Use struct {
+	Time  time.Time
+	Addr  string // of the network
+	Agent string // the User-Agent
 }
 
 // A Counter counts the uses of one token. The zero value is not usable; a
@@ -49,27 +65,72 @@ type Counter struct {
 	first    atomic.Int64
 	last     atomic.Int64
 	lastAddr atomic.Pointer[string]
+	agent    atomic.Pointer[string]
+	addrs    atomic.Pointer[[]string] // replaced, never changed
 
 	dirty atomic.Bool
 	next  *Counter // in the tracker's list of dirty counters
 }
 
-// Add counts one use at now, from a network address.
-func (c *Counter) Add(now time.Time, addr string) {
-	unix := now.Unix()
-	c.count.Add(1)
+// Add counts one use, unless there have been as many as bound already, which is 0
+// for none. Fresh tells that the address was not known before.
+func (c *Counter) Add(u Use, bound uint64) (counted, fresh bool) {
+	if bound == 0 {
+		c.count.Add(1)
+	} else {
+		for n := c.count.Load(); ; n = c.count.Load() {
+			if n >= bound {
+				return false, false
+			}
+			if c.count.CompareAndSwap(n, n+1) {
+				break
+			}
+		}
+	}
+	unix := u.Time.Unix()
 	if c.first.Load() == 0 {
 		c.first.CompareAndSwap(0, unix)
 	}
 	if c.last.Load() != unix {
 		c.last.Store(unix)
 	}
-	if old := c.lastAddr.Load(); old == nil || *old != addr {
-		kept := strings.Clone(addr) // it may be a piece of a whole request head
-		c.lastAddr.Store(&kept)
+	if old := c.lastAddr.Load(); old == nil || *old != u.Addr {
+		fresh = c.from(u.Addr)
+	}
+	if family := Family(u.Agent); family != "" {
+		if old := c.agent.Load(); old == nil || *old != family {
+			kept := strings.Clone(family)
+			c.agent.Store(&kept)
+		}
 	}
 	c.markDirty()
+	return true, fresh
 }
+
+// from notes another address than that of the use before, and tells whether it was
+// not known.
+func (c *Counter) from(addr string) (fresh bool) {
+	for {
+		old := c.addrs.Load()
+		var known []string
+		if old != nil {
+			known = *old
+		}
+		if i := slices.Index(known, addr); i >= 0 {
+			c.lastAddr.Store(&known[i])
+			return false
+		}
+		kept := strings.Clone(addr) // it may be a piece of a whole request head
+		grown := append(slices.Clone(known[max(0, len(known)+1-maxAddrs):]), kept)
+		if c.addrs.CompareAndSwap(old, &grown) {
+			c.lastAddr.Store(&kept)
+			return true
+		}
+	}
+}
+
+// Last returns when the token was last used, in Unix seconds; 0: never.
+func (c *Counter) Last() int64 { return c.last.Load() }
 
 func (c *Counter) markDirty() {
 	if !c.dirty.Load() && c.dirty.CompareAndSwap(false, true) {
@@ -83,6 +144,12 @@ func (c *Counter) Total() Total {
 	if addr := c.lastAddr.Load(); addr != nil {
 		t.LastAddr = *addr
 	}
+	if agent := c.agent.Load(); agent != nil {
+		t.Agent = *agent
+	}
+	if addrs := c.addrs.Load(); addrs != nil {
+		t.Addrs = *addrs
+	}
 	return t
 }
 
@@ -95,7 +162,7 @@ type Stored struct {
 // All yields what is stored, by the id of the token.
 func All(ctx context.Context, store storage.Store) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
-		addrs := make(map[string]string) // one copy of each address
+		texts := make(map[string]string) // one copy of each address and agent
 		for entry, err := range store.List(ctx, prefix) {
 			if err != nil {
 				yield(Stored{}, err)
@@ -113,10 +180,12 @@ func All(ctx context.Context, store storage.Store) iter.Seq2[Stored, error] {
 				yield(Stored{}, fmt.Errorf("record %q: %w", entry.Key, err))
 				return
 			}
-			if addr, ok := addrs[stored.LastAddr]; ok {
-				stored.LastAddr = addr
-			} else {
-				addrs[stored.LastAddr] = stored.LastAddr
+			for _, text := range []*string{&stored.LastAddr, &stored.Agent} {
+				if known, ok := texts[*text]; ok {
+					*text = known
+				} else {
+					texts[*text] = *text
+				}
 			}
 			if !yield(stored, nil) {
 				return
@@ -151,6 +220,14 @@ func (t *Tracker) Counter(id uuid.UUID, from Total) *Counter {
 	c.last.Store(from.Last)
 	if addr := from.LastAddr; addr != "" {
 		c.lastAddr.Store(&addr) // of from itself it would keep the whole
+		addrs := from.Addrs
+		if !slices.Contains(addrs, addr) {
+			addrs = []string{addr} // a total from before addresses were kept
+		}
+		c.addrs.Store(&addrs)
+	}
+	if agent := from.Agent; agent != "" {
+		c.agent.Store(&agent)
 	}
 	return c
 }
@@ -203,7 +280,7 @@ func (t *Tracker) Flush(ctx context.Context) error {
 			// before has been added already, so the total holds it.
 			c.dirty.Store(false)
 			taken = append(taken, c)
-			batch = append(batch, c.change())
+			batch = append(batch, Change(c.id, c.Total()))
 		}
 		if _, err := t.store.Apply(ctx, batch...); err != nil {
 			for _, c := range taken {
@@ -220,12 +297,13 @@ func (t *Tracker) Flush(ctx context.Context) error {
 	return nil
 }
 
-func (c *Counter) change() storage.Change {
-	value, err := cbor.Marshal(c.Total())
+// Change returns what stores a total of a token.
+func Change(id uuid.UUID, total Total) storage.Change {
+	value, err := cbor.Marshal(total)
 	if err != nil {
-		panic(err) // numbers and a string always encode
+		panic(err) // numbers and strings always encode
 	}
-	return storage.Change{Key: prefix + c.id.String(), Value: value, Expect: storage.Any}
+	return storage.Change{Key: prefix + id.String(), Value: value, Expect: storage.Any}
 }
 
 // Close stores what is left and stops the tracker.

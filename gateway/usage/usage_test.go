@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -96,23 +96,23 @@ func TestCounter(t *testing.T) {
 	defer tracker.Close()
 
 	fresh := tracker.Counter(uuid.New(), usage.Total{})
-	if got := fresh.Total(); got != (usage.Total{}) {
+	if got := fresh.Total(); !reflect.DeepEqual(got, usage.Total{}) {
 		t.Errorf("Total of an unused token = %+v", got)
 	}
-	fresh.Add(start, "10.0.0.1")
-	fresh.Add(start.Add(time.Minute), "10.0.0.2")
-	want := usage.Total{Count: 2, First: start.Unix(), Last: start.Unix() + 60, LastAddr: "10.0.0.2"}
-	if got := fresh.Total(); got != want {
+	fresh.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, 0)
+	fresh.Add(usage.Use{Time: start.Add(time.Minute), Addr: "10.0.0.2"}, 0)
+	want := usage.Total{Count: 2, First: start.Unix(), Last: start.Unix() + 60, LastAddr: "10.0.0.2", Addrs: []string{"10.0.0.1", "10.0.0.2"}}
+	if got := fresh.Total(); !reflect.DeepEqual(got, want) {
 		t.Errorf("Total = %+v, want %+v", got, want)
 	}
 
 	known := tracker.Counter(uuid.New(), want)
-	if got := known.Total(); got != want {
+	if got := known.Total(); !reflect.DeepEqual(got, want) {
 		t.Errorf("Total of a known token = %+v, want %+v", got, want)
 	}
-	known.Add(start.Add(time.Hour), "10.0.0.2")
+	known.Add(usage.Use{Time: start.Add(time.Hour), Addr: "10.0.0.2"}, 0)
 	want.Count, want.Last = 3, start.Unix()+3600
-	if got := known.Total(); got != want {
+	if got := known.Total(); !reflect.DeepEqual(got, want) {
 		t.Errorf("Total = %+v, want %+v", got, want)
 	}
 }
@@ -151,7 +151,7 @@ func TestCountsAreExact(t *testing.T) {
 	for g := range goroutines {
 		adding.Go(func() {
 			for i := range uses {
-				counters[(i*7+g)%tokens].Add(start.Add(time.Duration(i)*time.Millisecond), "10.0.0.1")
+				counters[(i*7+g)%tokens].Add(usage.Use{Time: start.Add(time.Duration(i) * time.Millisecond), Addr: "10.0.0.1"}, 0)
 			}
 		})
 	}
@@ -176,7 +176,7 @@ func TestCountsAreExact(t *testing.T) {
 	for id, total := range stored(t, open(t, dir)) {
 		got[id] = total.Count
 	}
-	if !maps.Equal(got, want) {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("stored counts are %v, want %v", got, want)
 	}
 	for _, size := range store.batches() {
@@ -204,8 +204,8 @@ func TestFlushBatches(t *testing.T) {
 			defer tracker.Close()
 			for range c.tokens {
 				counter := tracker.Counter(uuid.New(), usage.Total{})
-				counter.Add(start, "")
-				counter.Add(start, "")
+				counter.Add(usage.Use{Time: start, Addr: ""}, 0)
+				counter.Add(usage.Use{Time: start, Addr: ""}, 0)
 			}
 			if err := tracker.Flush(t.Context()); err != nil {
 				t.Fatal(err)
@@ -246,7 +246,7 @@ func TestFlushKeepsWhatCouldNotBeStored(t *testing.T) {
 	for range 300 {
 		id := uuid.New()
 		counters[id] = tracker.Counter(id, usage.Total{})
-		counters[id].Add(start, "10.0.0.1")
+		counters[id].Add(usage.Use{Time: start, Addr: "10.0.0.1"}, 0)
 	}
 	full := errors.New("no space left on device")
 	store.fail(full)
@@ -262,14 +262,14 @@ func TestFlushKeepsWhatCouldNotBeStored(t *testing.T) {
 		t.Errorf("%d totals stored, want none", len(got))
 	}
 	for id, counter := range counters { // counted while the disk is full
-		counter.Add(start.Add(time.Second), "10.0.0.2")
-		want[id] = usage.Total{Count: 2, First: start.Unix(), Last: start.Unix() + 1, LastAddr: "10.0.0.2"}
+		counter.Add(usage.Use{Time: start.Add(time.Second), Addr: "10.0.0.2"}, 0)
+		want[id] = usage.Total{Count: 2, First: start.Unix(), Last: start.Unix() + 1, LastAddr: "10.0.0.2", Addrs: []string{"10.0.0.1", "10.0.0.2"}}
 	}
 	store.fail(nil)
 	if err := tracker.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := stored(t, store); !maps.Equal(got, want) {
+	if got := stored(t, store); !reflect.DeepEqual(got, want) {
 		t.Errorf("stored %v, want %v", got, want)
 	}
 }
@@ -287,7 +287,7 @@ func TestInterval(t *testing.T) {
 			t.Errorf("idle, but wrote batches of %v changes", got)
 		}
 
-		counter.Add(time.Now(), "")
+		counter.Add(usage.Use{Time: time.Now(), Addr: ""}, 0)
 		time.Sleep(usage.Interval - time.Nanosecond)
 		synctest.Wait()
 		if got := store.batches(); got != nil {
@@ -299,7 +299,7 @@ func TestInterval(t *testing.T) {
 			t.Errorf("wrote batches of %s changes at the interval, want [1]", got)
 		}
 
-		counter.Add(time.Now(), "")
+		counter.Add(usage.Use{Time: time.Now(), Addr: ""}, 0)
 		store.fail(errors.New("no space left on device"))
 		time.Sleep(usage.Interval)
 		synctest.Wait()
@@ -313,7 +313,7 @@ func TestInterval(t *testing.T) {
 			t.Errorf("wrote batches of %s changes, want a failed one and its repetition", got)
 		}
 
-		counter.Add(time.Now(), "")
+		counter.Add(usage.Use{Time: time.Now(), Addr: ""}, 0)
 		tracker.Close()
 		if got := fmt.Sprint(store.batches()); got != "[1]" {
 			t.Errorf("Close wrote batches of %s changes, want [1]", got)
@@ -356,7 +356,7 @@ func TestAddDoesNotAllocate(t *testing.T) {
 	tracker := usage.NewTracker(open(t, t.TempDir()), noLog)
 	defer tracker.Close()
 	counter := tracker.Counter(uuid.New(), usage.Total{})
-	if n := testing.AllocsPerRun(1000, func() { counter.Add(start, "10.0.0.1") }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { counter.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, 0) }); n != 0 {
 		t.Errorf("Add makes %v allocations, want none", n)
 	}
 }
@@ -368,14 +368,14 @@ func BenchmarkAdd(b *testing.B) {
 	b.Run("one goroutine", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			counter.Add(start, "10.0.0.1")
+			counter.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, 0)
 		}
 	})
 	b.Run("all processors", func(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				counter.Add(start, "10.0.0.1")
+				counter.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, 0)
 			}
 		})
 	})

@@ -1,0 +1,132 @@
+package token
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/crumbgate/crumbgate/gateway/usage"
+)
+
+// A Refusal is the reason for which a token that exists is not admitted. It is
+// for the log; clients can't tell one from another.
+type Refusal string
+
+// The reasons that Admit knows.
+const (
+	RefusedRevoked    Refusal = "revoked"
+	RefusedSuspended  Refusal = "suspended"
+	RefusedExpired    Refusal = "expired"
+	RefusedSuperseded Refusal = "superseded" // expired, because another has replaced it
+	RefusedOwner      Refusal = "owner disabled"
+	RefusedLegacy     Refusal = "legacy"
+	RefusedIdle       Refusal = "idle"
+)
+
+// The reasons that Use knows.
+const (
+	RefusedRate Refusal = "rate"
+	RefusedUses Refusal = "used up"
+)
+
+// Admit returns "" if the token may be used at now, or why not.
+func (t *Token) Admit(now time.Time) Refusal {
+	r, rules := t.Record(), t.owner.directory.Rules()
+	if t.Profile().Disabled != 0 && r.State != Revoked {
+		return RefusedOwner
+	}
+	if refusal := r.Admit(now); refusal != "" {
+		return refusal
+	}
+	switch {
+	case r.Origin == Legacy && !rules.allowsLegacy(now):
+		return RefusedLegacy
+	case rules.MaxIdle != 0 && t.idleSince()+int64(rules.MaxIdle/time.Second) <= now.Unix():
+		return RefusedIdle
+	}
+	return ""
+}
+
+// Admit returns "" if the record alone has nothing against a use at now, or what.
+func (r *Record) Admit(now time.Time) Refusal {
+	switch {
+	case r.State == Suspended:
+		return RefusedSuspended
+	case r.State != Active:
+		return RefusedRevoked
+	case r.Expires == 0 || now.Unix() < r.Expires:
+		return ""
+	case r.Superseded():
+		return RefusedSuperseded
+	}
+	return RefusedExpired
+}
+
+// idleSince returns the Unix second from which on the token has not been used.
+func (t *Token) idleSince() int64 {
+	r := t.Record()
+	since := max(r.Created, r.Resumed)
+	if c := t.uses.Load(); c != nil {
+		since = max(since, c.Last())
+	}
+	return since
+}
+
+// Use counts a use of a token that has been admitted, in memory, or tells why this
+// one is not allowed.
+func (t *Token) Use(u usage.Use) Refusal {
+	d, limits := t.owner.directory, t.Record().Limits
+	if limits != nil && limits.Rate != 0 && !t.limiter(limits.Rate).AllowN(u.Time, 1) {
+		return RefusedRate
+	}
+	capped := limits != nil && limits.Uses != 0
+	if d.Rules().UsageOff && !capped {
+		return ""
+	}
+	counter := t.uses.Load()
+	if counter == nil {
+		t.uses.CompareAndSwap(nil, d.tracker.Counter(t.Record().ID, usage.Total{}))
+		counter = t.uses.Load()
+	}
+	bound := uint64(0)
+	if capped {
+		bound = limits.Uses
+	}
+	counted, fresh := counter.Add(u, bound)
+	if !counted {
+		return RefusedUses
+	}
+	if fresh {
+		r := t.Record()
+		d.happen(Event{Kind: KindNewAddress, Actor: Actor{Name: string(r.Owner), Via: "gateway", Addr: u.Addr}, Token: r, User: r.Owner})
+	}
+	return ""
+}
+
+// limiter returns what bounds the rate of the token's uses: a minute's worth at
+// once, and then evenly.
+func (t *Token) limiter(perMinute uint32) *rate.Limiter {
+	limit := rate.Limit(float64(perMinute) / 60)
+	for {
+		old := t.rate.Load()
+		if old != nil && old.Burst() == int(perMinute) {
+			return old
+		}
+		if t.rate.CompareAndSwap(old, rate.NewLimiter(limit, int(perMinute))) {
+			continue // and load it
+		}
+	}
+}
+
+// Reused raises the alarm when a token is used that another has replaced: somebody
+// has it who should not. It does so once for each token and start of the gateway.
+func (t *Token) Reused(addr string) {
+	if !t.alarmed.CompareAndSwap(false, true) {
+		return
+	}
+	r := t.Record()
+	t.owner.directory.happen(Event{
+		Kind: KindReused, Actor: Actor{Name: "whoever has the secret", Via: "gateway", Addr: addr}, Token: r, User: r.Owner,
+		Detail: "replaced by " + r.Successor.String(),
+	})
+}

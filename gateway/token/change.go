@@ -1,0 +1,400 @@
+package token
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/storage"
+)
+
+// A Request asks for a token.
+type Request struct {
+	User    string
+	Name    string // unique among the user's tokens; made up if empty, as Jenkins does
+	Expires string // as ParseExpiry takes it
+	Format  string // as ParseFormat takes it
+	Limits  *Limits
+	Actor   string // who asks, for the record and the log
+
+	// Profile, if not nil, replaces what is known of the user.
+	Profile *ProfileUpdate
+	// Secret, if not nil, is the token's in place of a new one: what
+	// ApiTokenProperty.addFixedToken does. Format means nothing then.
+	Secret *Secret
+}
+
+// Create makes a token and returns it with its secret, which nobody can ever
+// learn again. Errors are of type *Error.
+func (d *Directory) Create(ctx context.Context, req Request) (*Token, Secret, error) {
+	now, rules := d.Now(), d.Rules()
+	owner, err := user.ParseID(req.User)
+	if err != nil {
+		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
+	}
+	if req.Name == "" && rules.NamesRequired {
+		return nil, Secret{}, errorf(ErrInvalid, "the token has no name: say what it is for, as in deploy")
+	}
+	name, err := parseName(req.Name, now)
+	if err != nil {
+		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
+	}
+	expires, err := rules.expiry(req.Expires, now)
+	if err != nil {
+		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
+	}
+	format, err := ParseFormat(req.Format)
+	if err != nil {
+		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
+	}
+	limits, err := req.Limits.compiled()
+	if err != nil {
+		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
+	}
+	secret := NewSecret(format)
+	if req.Secret != nil {
+		secret = *req.Secret
+	}
+	token := &Token{first: Record{
+		ID: newID(), Digest: secret.Digest(), Name: name,
+		State: Active, Origin: Issued, Actor: req.Actor,
+		Created: now.Unix(), Expires: expires, Limits: limits,
+	}}
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	record := &token.first
+	record.Owner = d.owners.canonical(owner)
+	if err := d.checkNew(owner, name, uuid.Nil); err != nil {
+		return nil, Secret{}, err
+	}
+	if d.Find(record.Digest) != nil {
+		return nil, Secret{}, errorf(ErrDuplicate, "there is a token with this secret already: choose another")
+	}
+	changes := []storage.Change{{Key: tokenKey(record.ID), Value: encode(record), Expect: storage.Absent}}
+	var profiles []*Profile
+	if req.Profile != nil {
+		if profiles, err = d.updated(owner, *req.Profile); err != nil {
+			return nil, Secret{}, errorf(ErrInvalid, "%v", err)
+		}
+		changes = append(changes, profileChanges(profiles)...)
+	}
+	event := Event{Kind: KindCreated, Actor: actorOf(ctx, req.Actor), Token: record, User: record.Owner, Detail: describe(record)}
+	if err := d.apply(ctx, []Event{event}, changes...); err != nil {
+		return nil, Secret{}, err
+	}
+	d.show(profiles)
+	d.insert(token)
+	d.tell(event)
+	return token, secret, nil
+}
+
+// newID returns an id that rises with time, so that the store appends and does not
+// scatter.
+func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) } // its error is that of crypto/rand, which has none
+
+// checkNew tells whether a user can have a token of a name, other than the token
+// except. The caller holds mu.
+func (d *Directory) checkNew(owner user.ID, name string, except uuid.UUID) error {
+	for o := range d.owners.same(owner) {
+		if p := o.profile.Load(); p.Disabled != 0 {
+			return errorf(ErrConflict, "%s is disabled since %s: enable the user first", p.User, expiryText(p.Disabled))
+		}
+		for other := o.newest; other != nil; other = other.older {
+			if r := other.Record(); r.Name == name && r.State != Revoked && !r.Superseded() && r.ID != except {
+				return errorf(ErrDuplicate,
+					"%s already has a token named %q (%s): choose another name, or revoke that one first", r.Owner, name, r.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// describe tells, for people, what a token may do and until when.
+func describe(r *Record) string {
+	parts := []string{"expires=" + expiryText(r.Expires)}
+	if l := r.Limits; l != nil {
+		parts = append(parts, l.String())
+	}
+	return strings.Join(parts, " ")
+}
+
+// A Rotation asks for the successor of a token.
+type Rotation struct {
+	// Overlap is for how long the old token still works, as "24h", "7d" or "0"; empty:
+	// DefaultOverlap. It never lengthens its life.
+	Overlap string
+	// Expires is the end of the new one, as ParseExpiry takes it; empty: it lives as
+	// long as the old one was to.
+	Expires string
+	Actor   string
+}
+
+// DefaultOverlap is for how long a token still works when another has replaced it,
+// if nobody says otherwise.
+const DefaultOverlap = "24h"
+
+// Rotate makes a token in place of another, with its owner, name and limits, and
+// returns the new one with its secret. Errors are of type *Error.
+func (d *Directory) Rotate(ctx context.Context, id uuid.UUID, req Rotation) (made *Token, _ Secret, old *Token, _ error) {
+	fail := func(err error) (*Token, Secret, *Token, error) { return nil, Secret{}, nil, err }
+	now, rules := d.Now(), d.Rules()
+	overlap, err := parseOverlap(req.Overlap)
+	if err != nil {
+		return fail(errorf(ErrInvalid, "%v", err))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if old, err = d.Get(ctx, id); err != nil {
+		return fail(err)
+	}
+	before := old.Record()
+	switch {
+	case before.State == Revoked:
+		return fail(errorf(ErrConflict, "token %s is revoked: make another with token create", id))
+	case before.State == Suspended:
+		return fail(errorf(ErrConflict, "token %s is suspended: resume it first", id))
+	case before.Superseded():
+		return fail(errorf(ErrConflict, "token %s has been replaced already, by %s: rotate that one", id, before.Successor))
+	}
+	if err := d.checkNew(before.Owner, before.Name, id); err != nil {
+		return fail(err)
+	}
+	var expires int64
+	if req.Expires == "" && before.Expires != 0 && before.Created != 0 {
+		expires = now.Unix() + before.Expires - before.Created
+		if rules.MaxLife != 0 {
+			expires = min(expires, now.Add(rules.MaxLife).Unix())
+		}
+	} else if expires, err = rules.expiry(req.Expires, now); err != nil {
+		return fail(errorf(ErrInvalid, "%v", err))
+	}
+	format := Native
+	if before.Origin != Issued {
+		format = Jenkins // whoever holds it may insist on the shape
+	}
+	secret := NewSecret(format)
+	made = &Token{first: Record{
+		ID: newID(), Digest: secret.Digest(), Owner: before.Owner, Name: before.Name,
+		State: Active, Origin: Issued, Actor: req.Actor,
+		Created: now.Unix(), Expires: expires, Limits: before.Limits, Family: before.Root(),
+	}}
+	after := *before
+	after.Successor = made.first.ID
+	if end := now.Add(overlap).Unix(); after.Expires == 0 || after.Expires > end {
+		after.Expires = end
+	}
+	event := Event{
+		Kind: KindRotated, Actor: actorOf(ctx, req.Actor), Token: &made.first, User: before.Owner,
+		Detail: fmt.Sprintf("replaces %s, which ends %s; %s", id, expiryText(after.Expires), describe(&made.first)),
+	}
+	err = d.apply(ctx, []Event{event},
+		storage.Change{Key: tokenKey(made.first.ID), Value: encode(&made.first), Expect: storage.Absent},
+		storage.Change{Key: tokenKey(id), Value: encode(&after), Expect: storage.Any})
+	if err != nil {
+		return fail(err)
+	}
+	old.record.Store(&after)
+	d.insert(made)
+	d.tell(event)
+	return made, secret, old, nil
+}
+
+func parseOverlap(text string) (time.Duration, error) {
+	if text == "" {
+		text = DefaultOverlap
+	}
+	if text == "0" {
+		return 0, nil
+	}
+	life, err := ParseLife(text)
+	if err != nil {
+		return 0, fmt.Errorf("overlap %q is not understood: use a time such as 24h or 7d, or 0 for none", text)
+	}
+	return life, nil
+}
+
+// Revoke ends a token, from the next request on, and returns it. A token that is
+// revoked already stays as it is. Errors are of type *Error.
+func (d *Directory) Revoke(ctx context.Context, id uuid.UUID, actor string) (*Token, error) {
+	return d.one(ctx, id, func(tokens []*Token) ([]*Token, error) { return d.RevokeAll(ctx, tokens, "", actor) })
+}
+
+// RevokeAll ends tokens, from the next request on, and returns those that were not
+// revoked before. Why is for people, and may be empty.
+func (d *Directory) RevokeAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
+	now := d.Now().Unix()
+	return d.revise(ctx, KindRevoked, tokens, why, actor, func(r *Record) error {
+		if r.State != Revoked {
+			r.State, r.Revoked, r.Why = Revoked, now, why
+		}
+		return nil
+	})
+}
+
+// SuspendAll refuses tokens until they are resumed, and returns those that were
+// active before. Why is for people, and may be empty.
+func (d *Directory) SuspendAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
+	now := d.Now().Unix()
+	return d.revise(ctx, KindSuspended, tokens, why, actor, func(r *Record) error {
+		if r.State == Active {
+			r.State, r.Suspended, r.Why = Suspended, now, why
+		}
+		return nil
+	})
+}
+
+// ResumeAll lets suspended tokens in again, and returns those.
+func (d *Directory) ResumeAll(ctx context.Context, tokens []*Token, actor string) ([]*Token, error) {
+	now := d.Now().Unix()
+	return d.revise(ctx, KindResumed, tokens, "", actor, func(r *Record) error {
+		if r.State == Suspended {
+			r.State, r.Suspended, r.Resumed, r.Why = Active, 0, now, ""
+		}
+		return nil
+	})
+}
+
+// Rename gives a token another name. Errors are of type *Error.
+func (d *Directory) Rename(ctx context.Context, id uuid.UUID, name, actor string) (*Token, error) {
+	if name == "" {
+		return nil, errorf(ErrInvalid, "the new name is empty: say what the token is for, as in deploy")
+	}
+	name, err := parseName(name, d.Now())
+	if err != nil {
+		return nil, errorf(ErrInvalid, "%v", err)
+	}
+	return d.one(ctx, id, func(tokens []*Token) ([]*Token, error) {
+		return d.revise(ctx, KindRenamed, tokens, fmt.Sprintf("name=%q, before %q", name, tokens[0].Record().Name), actor, func(r *Record) error {
+			if r.State == Revoked {
+				return errorf(ErrConflict, "token %s is revoked, and keeps its name", id)
+			}
+			if err := d.checkNew(r.Owner, name, id); err != nil {
+				return err
+			}
+			r.Name = name
+			return nil
+		})
+	})
+}
+
+// SetLimits replaces what a token is limited to; nil: nothing. Errors are of type
+// *Error.
+func (d *Directory) SetLimits(ctx context.Context, id uuid.UUID, limits *Limits, actor string) (*Token, error) {
+	compiled, err := limits.compiled()
+	if err != nil {
+		return nil, errorf(ErrInvalid, "%v", err)
+	}
+	return d.one(ctx, id, func(tokens []*Token) ([]*Token, error) {
+		return d.revise(ctx, KindLimited, tokens, compiled.String(), actor, func(r *Record) error {
+			if r.State == Revoked {
+				return errorf(ErrConflict, "token %s is revoked: its limits mean nothing any more", id)
+			}
+			r.Limits = compiled
+			return nil
+		})
+	})
+}
+
+// one makes a change of the token of an id, and returns the token.
+func (d *Directory) one(ctx context.Context, id uuid.UUID, change func([]*Token) ([]*Token, error)) (*Token, error) {
+	token, err := d.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := change([]*Token{token}); err != nil {
+		return nil, err
+	}
+	return token, nil
+}
+
+// revise replaces the records of tokens, each by what edit makes of a copy, and
+// returns the tokens whose records have changed. It does so in batches, as many as
+// fit into one of the store: after an error, all batches before are made, and none
+// of the rest.
+func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, detail, actor string, edit func(*Record) error) ([]*Token, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var revised []*Token
+	for part := range slices.Chunk(tokens, storage.MaxBatch) {
+		var (
+			events  []Event
+			changes []storage.Change
+			records []*Record
+			changed []*Token
+		)
+		for _, token := range part {
+			record := *token.Record()
+			before := record
+			if err := edit(&record); err != nil {
+				return revised, err
+			}
+			if record == before {
+				continue
+			}
+			changed, records = append(changed, token), append(records, &record)
+			events = append(events, Event{Kind: kind, Actor: actorOf(ctx, actor), Token: &record, User: record.Owner, Detail: detail})
+			// mu makes this process the only writer of the record, and the store's lock makes
+			// it the only process.
+			changes = append(changes, storage.Change{Key: tokenKey(record.ID), Value: encode(&record), Expect: storage.Any})
+		}
+		if len(changed) == 0 {
+			continue
+		}
+		if err := d.apply(ctx, events, changes...); err != nil {
+			return revised, err
+		}
+		for i, token := range changed {
+			token.record.Store(records[i])
+		}
+		d.tell(events...)
+		revised = append(revised, changed...)
+	}
+	return revised, nil
+}
+
+// apply makes changes in the store once they are audited.
+func (d *Directory) apply(ctx context.Context, events []Event, changes ...storage.Change) error {
+	if err := d.Audit(ctx, events...); err != nil {
+		d.Log.Error("a change of the tokens was refused, because it can't be audited", "error", err)
+		return errorf(ErrAudit, "nothing was changed, because the change can't be audited: %v", err)
+	}
+	if _, err := d.store.Apply(ctx, changes...); err != nil {
+		d.Log.Error("a change of the token store failed", "error", err)
+		for i := range events {
+			events[i].Err = err
+		}
+		if err := d.Audit(context.WithoutCancel(ctx), events...); err != nil {
+			d.Log.Error("the audit log has changes that were not made", "error", err)
+		}
+		return errorf(ErrStore, "nothing was changed, because the token store can't keep it: %v", err)
+	}
+	return nil
+}
+
+// tell makes changes known that have been made.
+func (d *Directory) tell(events ...Event) {
+	for _, e := range events {
+		args := []any{"user", string(e.User), "actor", e.Actor.Name}
+		if e.Token != nil {
+			args = []any{"token_id", e.Token.ID, "owner", string(e.User), "name", e.Token.Name, "actor", e.Actor.Name}
+		}
+		if e.Detail != "" {
+			args = append(args, "detail", e.Detail)
+		}
+		level := slog.LevelInfo
+		if e.Kind == KindNewAddress { // which is common where addresses change
+			level = slog.LevelDebug
+		}
+		d.Log.Log(context.Background(), level, logText.Replace(string(e.Kind)), args...)
+		d.Told(e)
+	}
+}
+
+var logText = strings.NewReplacer(".", " ", "_", " ")

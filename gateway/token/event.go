@@ -1,0 +1,69 @@
+package token
+
+import (
+	"context"
+
+	"github.com/crumbgate/crumbgate/gateway/user"
+)
+
+// A Kind is what an Event is about.
+type Kind string
+
+// The kinds of events. The first are changes, which are audited before they are
+// made; the last are what happens to tokens.
+const (
+	KindCreated   Kind = "token.created"
+	KindImported  Kind = "token.imported"
+	KindExported  Kind = "token.exported"
+	KindRenamed   Kind = "token.renamed"
+	KindLimited   Kind = "token.limited"
+	KindRotated   Kind = "token.rotated"
+	KindSuspended Kind = "token.suspended"
+	KindResumed   Kind = "token.resumed"
+	KindRevoked   Kind = "token.revoked"
+	KindUser      Kind = "user.changed"
+	KindDisabled  Kind = "user.disabled"
+	KindEnabled   Kind = "user.enabled"
+
+	// KindReused is the use of a token after another has replaced it: somebody still
+	// has the old secret.
+	KindReused Kind = "token.reused"
+	// KindNewAddress is the first use of a token from an address.
+	KindNewAddress Kind = "token.new_address"
+	// KindExpiring is that a token ends within a week.
+	KindExpiring Kind = "token.expiring"
+)
+
+// An Event is a change, or something that has happened to a token. It holds no
+// secret.
+type Event struct {
+	Kind  Kind
+	Actor Actor
+	Token *Record // as it becomes; nil if it is about a user
+	User  user.ID // whose tokens it is about
+	// Detail says, for people, what has changed.
+	Detail string
+	// Err is why an announced change was not made in the end.
+	Err error
+}
+
+// An Actor is who makes a change, taken on trust from the caller of the directory.
+type Actor struct {
+	Name string
+	Via  string // the way, such as "admin api"
+	Addr string // where from, if known
+}
+
+type originKey struct{}
+
+// From returns a context whose changes are noted as having come by a way, such as
+// "admin api", and from a network address, which may be unknown.
+func From(ctx context.Context, via, addr string) context.Context {
+	return context.WithValue(ctx, originKey{}, Actor{Via: via, Addr: addr})
+}
+
+func actorOf(ctx context.Context, name string) Actor {
+	a, _ := ctx.Value(originKey{}).(Actor)
+	a.Name = name
+	return a
+}

@@ -1,0 +1,159 @@
+package token
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize/english"
+
+	"github.com/crumbgate/crumbgate/gateway/user"
+)
+
+func plural(n int, what string) string { return english.Plural(n, what, "") }
+
+// maxPattern bounds, in bytes, what is searched for.
+const maxPattern = 256
+
+// A Filter says which tokens are wanted. The zero value wants all that are not
+// revoked.
+type Filter struct {
+	Owner   user.ID // "": everybody's
+	Name    string  // with * for any characters and ? for one; "": any
+	Text    string  // in id, owner, name or scopes, in any case; "": any
+	State   string  // as Marks.State; "": any
+	Revoked bool    // revoked ones too
+
+	UnusedFor     time.Duration // not used, and not made, for so long
+	CreatedBefore int64         // Unix seconds
+	ExpiresWithin time.Duration
+
+	Legacy, NeverUsed, Unending, Unlimited, Disabled bool // only such ones
+}
+
+// FilterFields are the names that ParseFilter knows.
+var FilterFields = []string{
+	"user", "name", "q", "state", "all", "unused_for", "created_before", "expires_within",
+	"legacy", "never_used", "unending", "unlimited", "disabled_user",
+}
+
+// ParseFilter reads a filter from texts by the names in FilterFields; get returns
+// "" for what is not given.
+func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
+	f := Filter{Name: get("name"), Text: get("q"), State: get("state")}
+	var err error
+	fail := func(format string, args ...any) {
+		if err == nil {
+			err = fmt.Errorf(format, args...)
+		}
+	}
+	yes := func(name string) bool {
+		text := get(name)
+		if text == "" {
+			return false
+		}
+		value, wrong := strconv.ParseBool(text)
+		if wrong != nil {
+			fail("%s=%q is neither true nor false", name, text)
+		}
+		return value
+	}
+	life := func(name string) time.Duration {
+		text := get(name)
+		if text == "" {
+			return 0
+		}
+		value, wrong := ParseLife(text)
+		if wrong != nil {
+			fail("%s: %w", name, wrong)
+		}
+		return value
+	}
+	if text := get("user"); text != "" {
+		var wrong error
+		if f.Owner, wrong = user.ParseID(text); wrong != nil {
+			fail("%w", wrong)
+		}
+	}
+	for _, text := range []string{f.Name, f.Text} {
+		if len(text) > maxPattern {
+			fail("what is searched for has %d bytes, at most %d are allowed", len(text), maxPattern)
+		}
+	}
+	if _, wrong := path.Match(f.Name, ""); wrong != nil {
+		fail("name %q is no pattern: * stands for any characters, ? for one", f.Name)
+	}
+	f.Revoked = yes("all") || f.State == "revoked"
+	f.UnusedFor, f.ExpiresWithin = life("unused_for"), life("expires_within")
+	if text := get("created_before"); text != "" {
+		day, wrong := time.ParseInLocation(time.DateOnly, text, now.Location())
+		if wrong != nil {
+			if day, wrong = time.Parse(time.RFC3339, text); wrong != nil {
+				fail("created_before %q is neither a date such as 2026-01-31 nor a moment (RFC 3339)", text)
+			}
+		}
+		f.CreatedBefore = day.Unix()
+	}
+	f.Legacy, f.NeverUsed, f.Unending = yes("legacy"), yes("never_used"), yes("unending")
+	f.Unlimited, f.Disabled = yes("unlimited"), yes("disabled_user")
+	states := []string{
+		"", "active", string(RefusedRevoked), string(RefusedSuspended), string(RefusedExpired), string(RefusedSuperseded),
+		string(RefusedOwner), string(RefusedLegacy), string(RefusedIdle),
+	}
+	if !slices.Contains(states, f.State) {
+		fail("state %q is none of %s", f.State, english.WordSeries(states[1:], "or"))
+	}
+	return f, err
+}
+
+// Wide tells whether a filter wants all tokens, so that a mistake would be
+// expensive.
+func (f Filter) Wide() bool {
+	f.Revoked = false
+	return f == Filter{}
+}
+
+// Select returns the tokens that a filter wants, by owner, name and age.
+func (d *Directory) Select(f Filter) []*Token {
+	now, text := d.Now(), strings.ToLower(f.Text)
+	d.mu.Lock()
+	ids := d.owners.ids
+	d.mu.Unlock()
+	return d.List(func(t *Token) bool {
+		r := t.Record()
+		switch {
+		case r.State == Revoked && !f.Revoked,
+			f.Owner != "" && !ids.Equal(f.Owner, r.Owner),
+			f.Legacy && r.Origin != Legacy,
+			f.CreatedBefore != 0 && (r.Created == 0 || r.Created >= f.CreatedBefore),
+			f.Unending && r.Expires != 0,
+			f.Disabled && t.Profile().Disabled == 0:
+			return false
+		}
+		if f.Name != "" {
+			// A name is no path: * stands for slashes too.
+			pattern, name := strings.ReplaceAll(f.Name, "/", "\x00"), strings.ReplaceAll(r.Name, "/", "\x00")
+			if matched, _ := path.Match(pattern, name); !matched {
+				return false
+			}
+		}
+		if text != "" && !strings.Contains(strings.ToLower(string(r.Owner)), text) && !strings.Contains(strings.ToLower(r.Name), text) &&
+			!strings.HasPrefix(r.ID.String(), text) && (r.Limits == nil || !strings.Contains(strings.ToLower(strings.Join(r.Limits.Scopes, " ")), text)) {
+			return false
+		}
+		if f.UnusedFor != 0 && max(r.Created, t.Uses().Last) > now.Add(-f.UnusedFor).Unix() {
+			return false
+		}
+		if f.ExpiresWithin != 0 && (r.Expires == 0 || r.Expires < now.Unix() || r.Expires > now.Add(f.ExpiresWithin).Unix()) {
+			return false
+		}
+		if f.State == "" && !f.NeverUsed && !f.Unlimited {
+			return true
+		}
+		m := t.Marks(now)
+		return (f.State == "" || m.State == f.State) && (!f.NeverUsed || m.NeverUsed) && (!f.Unlimited || m.Unlimited)
+	})
+}

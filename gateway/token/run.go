@@ -1,0 +1,132 @@
+package token
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/crumbgate/crumbgate/gateway/usage"
+	"github.com/crumbgate/crumbgate/storage"
+)
+
+const (
+	// maxHappened bounds how many events of requests wait. What comes beyond is lost,
+	// but for the log of the requests themselves.
+	maxHappened = 1024
+	// SweepInterval is how often tokens are looked through for what has become due. A
+	// token that is idle for too long is refused at once, and suspended then.
+	SweepInterval = 10 * time.Minute
+	// ExpiresSoon is how long before its end a token is said to end soon, as in Jenkins
+	// (ApiTokenStore.HashedToken.isAboutToExpire).
+	ExpiresSoon = 7 * 24 * time.Hour
+
+	sweptKey = "meta/swept"
+)
+
+// happen has something done about an event of a request, which does not wait.
+func (d *Directory) happen(e Event) {
+	select {
+	case d.happened <- e:
+	default:
+	}
+}
+
+// run does what requests don't wait for, until the directory is closed.
+func (d *Directory) run() {
+	defer close(d.done)
+	ctx := From(context.Background(), "gateway", "")
+	flush, sweep := time.NewTicker(usage.Interval), time.NewTicker(SweepInterval)
+	defer flush.Stop()
+	defer sweep.Stop()
+	for {
+		select {
+		case e := <-d.happened:
+			d.handle(ctx, e)
+		case <-flush.C:
+			d.flush(ctx)
+		case <-sweep.C:
+			d.Sweep(ctx)
+		case <-d.stop:
+			for len(d.happened) > 0 {
+				d.handle(ctx, <-d.happened)
+			}
+			d.flush(ctx)
+			return
+		}
+	}
+}
+
+func (d *Directory) flush(ctx context.Context) {
+	if err := d.storeObserved(ctx); err != nil {
+		d.Log.Error("it is tried again", "error", err)
+	}
+}
+
+// handle does what is to be done about what has happened to a token.
+func (d *Directory) handle(ctx context.Context, e Event) {
+	if e.Kind != KindReused {
+		d.tell(e)
+		return
+	}
+	d.Log.Warn("a token that was replaced is still in use: find out who has it", "token_id", e.Token.ID, "owner", string(e.User), "name", e.Token.Name, "client_addr", e.Actor.Addr)
+	d.Told(e)
+	if !d.Rules().ReuseSuspends {
+		return
+	}
+	root := e.Token.Root()
+	family := d.List(func(t *Token) bool { return t.Record().Root() == root })
+	if _, err := d.SuspendAll(ctx, family, "a token of its family was used after it had been replaced", "gateway"); err != nil {
+		d.Log.Error("the family of a token that was used after it had been replaced could not be suspended", "token_id", e.Token.ID, "error", err)
+	}
+}
+
+// Sweep suspends tokens that have been idle for too long, and tells of those that
+// will end soon. It is called every SweepInterval.
+func (d *Directory) Sweep(ctx context.Context) {
+	now := d.Now()
+	before, err := d.swept(ctx)
+	if err != nil {
+		d.Log.Error("tokens were not looked through for what has become due", "error", err)
+		return
+	}
+	var idle, ending []*Token
+	for t := range d.index.all() {
+		r := t.Record()
+		switch t.Admit(now) {
+		case RefusedIdle:
+			idle = append(idle, t)
+		case "":
+			if soon := r.Expires - int64(ExpiresSoon/time.Second); r.Expires != 0 && !r.Superseded() && soon <= now.Unix() && soon > before {
+				ending = append(ending, t)
+			}
+		}
+	}
+	if len(idle) > 0 {
+		if _, err := d.SuspendAll(ctx, idle, "not used for too long", "gateway"); err != nil {
+			d.Log.Error("idle tokens are refused, but could not be suspended", "error", err)
+		}
+	}
+	for _, t := range ending {
+		r := t.Record()
+		d.tell(Event{Kind: KindExpiring, Actor: Actor{Name: "gateway", Via: "gateway"}, Token: r, User: r.Owner, Detail: "expires=" + expiryText(r.Expires)})
+	}
+	// Only what has been told of has to be remembered, and a day of none of it.
+	if len(ending) > 0 || now.Unix()-before > 24*60*60 {
+		if _, err := d.store.Apply(ctx, storage.Change{Key: sweptKey, Value: encode(now.Unix()), Expect: storage.Any}); err != nil {
+			d.Log.Error("tokens that end soon will be told of again", "error", err)
+		}
+	}
+}
+
+// swept returns up to when tokens have been looked through, in Unix seconds.
+func (d *Directory) swept(ctx context.Context) (unix int64, _ error) {
+	for entry, err := range d.store.List(ctx, sweptKey) {
+		if err != nil {
+			return 0, err
+		}
+		if err := decoding.Unmarshal(slices.Clone(entry.Value), &unix); err != nil {
+			return 0, err
+		}
+	}
+	return unix, nil
+}
