@@ -270,9 +270,13 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-// last returns the last line.
+// last returns the last line, but for what the directory says in the background.
 func (l *logBuffer) last() string {
 	lines := strings.Split(strings.TrimSpace(l.String()), "\n")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "token new address") })
+	if len(lines) == 0 {
+		return ""
+	}
 	return lines[len(lines)-1]
 }
 

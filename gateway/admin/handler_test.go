@@ -251,7 +251,7 @@ func TestStoreFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ method, target, body string }{
-		{"POST", "tokens", `{"user":"alice"}`},
+		{"POST", "tokens", `{"user":"alice","name":"other"}`},
 		{"GET", "tokens/" + made.ID, ""},
 		{"DELETE", "tokens/" + made.ID, ""},
 		{"PATCH", "users?id=alice", `{"mail":"a@example.com"}`},
