@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	"github.com/crumbgate/crumbgate/gateway"
@@ -29,8 +30,13 @@ func init() {
 type App struct {
 	// Where tokens are kept.
 	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=crumbgate.storage inline_key=backend"`
+	// What holds for all tokens. Default: tokens live for 90 days unless their requests
+	// say otherwise, and legacy ones are refused.
+	Tokens *Tokens `json:"tokens,omitempty"`
 
 	storage Storage
+	rules   token.Rules
+	events  *caddyevents.App
 	ctx     caddy.Context
 	ids     *user.Strategy // of the sites, nil if there are none
 	metrics *gateway.Metrics
@@ -53,6 +59,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 	var err error
 	if a.metrics, err = gateway.NewMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if a.events, err = eventsApp(ctx); err != nil {
+		return fmt.Errorf("loading the events app: %w", err)
+	}
+	if a.Tokens != nil {
+		if a.rules, err = a.Tokens.rules(); err != nil {
+			return fmt.Errorf("tokens: %w", err)
+		}
 	}
 	if a.StorageRaw == nil {
 		a.storage = new(BoltStorage)
@@ -143,6 +157,8 @@ func (a *App) shared() (*sharedDirectory, error) {
 	if a.ids != nil {
 		d.SetUserIDs(*a.ids)
 	}
+	d.SetRules(a.rules)
+	d.app.Store(a)
 	a.open.Store(d)
 	a.ctx.Logger().Info("token store open", zap.String("store", a.storage.Key()), zap.Int("tokens", d.Len()), zap.Bool("shared", reused))
 	return d, nil

@@ -26,6 +26,7 @@ func init() {
 //
 //	crumbgate {
 //		storage <backend> …
+//		tokens { … }
 //	}
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // crumbgate
@@ -51,6 +52,14 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 				return nil, err
 			}
 			app.StorageRaw = caddyconfig.JSONModuleObject(module, "backend", backend, nil)
+		case "tokens":
+			if app.Tokens != nil {
+				return nil, d.Err("tokens is set twice")
+			}
+			app.Tokens = new(Tokens)
+			if err := app.Tokens.UnmarshalCaddyfile(d); err != nil {
+				return nil, err
+			}
 		default:
 			return nil, d.Errf("unknown option %q of crumbgate", d.Val())
 		}
@@ -95,6 +104,9 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			secret   <secrets…>
 //			max_body <size>
 //		}
+//		token_api           pass|refuse|answer
+//		shadow              on|off
+//		admins              <users and group:groups…>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // crumbgate
@@ -113,6 +125,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch name {
 		case "session":
 			h.Session, err = parseSession(d)
+		case "token_api":
+			h.TokenAPI, err = stringArg(d)
+		case "shadow":
+			h.Shadow, err = stringArg(d)
+		case "admins":
+			h.Admins, err = listArg(d)
 		case "anonymous":
 			h.Anonymous, err = stringArg(d)
 		case "jenkins_url":

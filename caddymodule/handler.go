@@ -86,6 +86,16 @@ type Handler struct {
 	// Default: none.
 	Webhooks map[string]*Webhook `json:"webhooks,omitempty"`
 
+	// What becomes of requests to Jenkins' own endpoints for API tokens: pass, refuse,
+	// or answer, with tokens of the gateway. Default: pass.
+	TokenAPI string `json:"token_api,omitempty"`
+	// Whether Jenkins decides on its own tokens and on passwords, and the log tells
+	// where the gateway would decide otherwise: on or off. Default: off.
+	Shadow string `json:"shadow,omitempty"`
+	// Who may manage everybody's tokens: ids of users, and groups as group:NAME.
+	// Default: nobody.
+	Admins []string `json:"admins,omitempty"`
+
 	gate *gateway.Gate
 }
 
@@ -109,15 +119,18 @@ func (h *Handler) config() (gateway.Config, error) {
 	if err != nil {
 		return gateway.Config{}, fmt.Errorf("user_ids: %w", err)
 	}
-	choose := func(setting, value, off, on string) bool {
-		if value != "" && value != off && value != on && err == nil {
-			err = fmt.Errorf("%s %q is neither %s nor %s", setting, value, off, on)
-		}
-		return value == on
+	choose := chooser{}
+	anonymous := choose.bool("anonymous", h.Anonymous, "refuse", "pass")
+	postOnly := choose.bool("crumb_methods", h.CrumbMethods, "unsafe", "post")
+	keep := choose.bool("refresh_crumbs", h.RefreshCrumbs, "on", "off")
+	shadow := choose.bool("shadow", h.Shadow, "off", "on")
+	if err = choose.err; err != nil {
+		return gateway.Config{}, err
 	}
-	anonymous := choose("anonymous", h.Anonymous, "refuse", "pass")
-	postOnly := choose("crumb_methods", h.CrumbMethods, "unsafe", "post")
-	keep := choose("refresh_crumbs", h.RefreshCrumbs, "on", "off")
+	tokenAPI, err := gateway.ParseTokenAPI(h.TokenAPI)
+	if err != nil {
+		return gateway.Config{}, err
+	}
 	kinds := make(map[webhook.Kind]*webhook.Verifier)
 	for name := range h.Webhooks {
 		kind, wrong := webhook.ParseKind(name)
@@ -142,6 +155,9 @@ func (h *Handler) config() (gateway.Config, error) {
 		Public:          h.Public,
 		CrumbExempt:     h.CrumbExempt,
 		Webhooks:        kinds,
+		TokenAPI:        tokenAPI,
+		Shadow:          shadow,
+		Admins:          h.Admins,
 
 		Prefix:     h.Prefix,
 		UserHeader: h.UserHeader, GroupsHeader: h.GroupsHeader, MailHeader: h.MailHeader, DisplayNameHeader: h.DisplayNameHeader,
@@ -177,6 +193,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		return d.Find(digest), nil
 	}
+	config.Tokens = app.directory
 	config.ClientAddr = func(r *http.Request) string {
 		addr, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 		return addr

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -20,11 +21,17 @@ const loadTimeout = 5 * time.Minute
 
 type sharedDirectory struct {
 	*token.Directory
-	keys *crumb.Keys
+	keys    *crumb.Keys
+	app     atomic.Pointer[App] // of the newest configuration
+	emitter *emitter
 }
 
 // Destruct implements caddy.Destructor.
-func (s *sharedDirectory) Destruct() error { return s.Close() }
+func (s *sharedDirectory) Destruct() error {
+	err := s.Close()
+	s.emitter.close()
+	return err
+}
 
 func openDirectory(ctx caddy.Context, storage Storage) (caddy.Destructor, error) {
 	store, err := storage.Open()
@@ -33,14 +40,15 @@ func openDirectory(ctx caddy.Context, storage Storage) (caddy.Destructor, error)
 	}
 	loading, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	d, err := token.Open(loading, store, token.Config{Log: ctx.Slogger()})
-	if err != nil {
+	s := new(sharedDirectory)
+	s.emitter = newEmitter(s.app.Load)
+	if s.Directory, err = token.Open(loading, store, token.Config{Log: ctx.Slogger(), Told: s.emitter.add}); err != nil {
+		s.emitter.close()
 		return nil, err
 	}
-	keys, err := crumb.OpenKeys(loading, store, time.Now)
-	if err != nil {
-		d.Close() // what went wrong before says more
+	if s.keys, err = crumb.OpenKeys(loading, store, time.Now); err != nil {
+		_ = s.Destruct() // what went wrong before says more
 		return nil, err
 	}
-	return &sharedDirectory{d, keys}, nil
+	return s, nil
 }

@@ -38,6 +38,8 @@ type Config struct {
 	Lookup func(token.Digest) (*token.Token, error)
 	Log    *slog.Logger
 	Now    func() time.Time // time.Now
+	// Tokens returns the directory in which tokens are managed, for TokenAPIAnswer.
+	Tokens func() (*token.Directory, error)
 	// Metrics count what the gate does; several gates can share them. By default
 	// nobody sees them.
 	Metrics *Metrics
@@ -61,6 +63,9 @@ type Config struct {
 	// Observed is told of each request that goes on although the scopes of its token
 	// don't cover it.
 	Observed func(*http.Request, Decision)
+	// Shadowed is told of each request on whose credential Jenkins has decided otherwise
+	// than the gateway would have.
+	Shadowed func(r *http.Request, d Decision, byJenkins bool)
 	// Refused is told of each request that does not go on, before it is answered.
 	Refused func(*http.Request, Decision)
 	// Fork returns a request ready to go through the next handler although another
@@ -101,6 +106,13 @@ type Config struct {
 	Public, CrumbExempt []string
 	// Webhooks open the endpoints of a forge to requests that it has signed.
 	Webhooks map[webhook.Kind]*webhook.Verifier
+	// TokenAPI says what becomes of requests to Jenkins' own endpoints for API tokens.
+	TokenAPI TokenAPI
+	// Admins may manage everybody's tokens: ids of users, and groups as "group:NAME".
+	Admins []string
+	// Shadow has Jenkins decide on its own tokens and passwords, and reports where the
+	// gateway would decide otherwise.
+	Shadow bool
 	// UserIDs tells which spellings of a user id are the same.
 	UserIDs user.Strategy
 	// ReplayLimit is how many bytes of a body are kept to send it again.
@@ -189,6 +201,18 @@ func (c Config) Defaulted() (Config, error) {
 	if c.CrumbLifetime == 0 {
 		c.CrumbLifetime = DefaultCrumbLifetime
 	}
+	for _, admin := range c.Admins {
+		if group, isGroup := strings.CutPrefix(admin, groupPrefix); isGroup {
+			if err := (&token.Profile{Groups: []string{group}}).Check(); err != nil {
+				return c, fmt.Errorf("admins: %w", err)
+			}
+		} else if _, err := user.ParseID(admin); err != nil {
+			return c, fmt.Errorf("admins: %w", err)
+		}
+	}
+	if c.TokenAPI == TokenAPIAnswer && c.Shadow {
+		return c, errors.New("token_api answer and shadow contradict each other: while Jenkins decides on tokens, it has to make them")
+	}
 	if c.JenkinsOrigin != "" {
 		u, err := url.Parse(c.JenkinsOrigin)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
@@ -225,6 +249,9 @@ func (c Config) Defaulted() (Config, error) {
 	}
 	if c.Refused == nil {
 		c.Refused = func(*http.Request, Decision) {}
+	}
+	if c.Shadowed == nil {
+		c.Shadowed = func(*http.Request, Decision, bool) {}
 	}
 	if c.Observed == nil {
 		c.Observed = func(*http.Request, Decision) {}

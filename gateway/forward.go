@@ -57,6 +57,9 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 	if g.CrumbField != "" {
 		delete(r.Header, g.CrumbField)
 	}
+	if f.manageTokens(w, r) {
+		return nil
+	}
 	if r.Method == http.MethodPost {
 		body := newReplayBody(r, g.ReplayLimit)
 		defer body.close()

@@ -169,6 +169,16 @@ func (d *Decision) User() user.ID {
 	return ""
 }
 
+// PathClass tells what kind of thing a request asks Jenkins for, as a permission of
+// package policy, or "ambiguous" if its path has no single meaning: for records that
+// are not to hold the path.
+func (d *Decision) PathClass(r *http.Request) string {
+	if d.Reason == ReasonPath || d.Reason == ReasonOutside {
+		return "ambiguous"
+	}
+	return string(policy.Classify(r.Method, d.route.path, r.URL.RawQuery).Permission)
+}
+
 // Check decides on a request, from its method, path and headers alone, and
 // changes nothing. Whether a session's crumb is right is left to ServeHTTP, as it
 // can stand in the body.
@@ -306,6 +316,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	g.scrubber.scrub(r)
 	if !g.Trusted(r) {
 		scrubForwarded(r.Header)
+	}
+	if g.shadows(r, &d) {
+		f := &forward{gate: g, Decision: d, addr: g.ClientAddr(r), next: next}
+		return f.shadow(w, r)
 	}
 	if d.Reason != "" {
 		g.refuse(w, r, d)

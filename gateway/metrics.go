@@ -14,6 +14,17 @@ type Metrics struct {
 	replays  prometheus.Counter
 	// uncovered counts what scopes would have refused, were it not observed.
 	uncovered prometheus.Counter
+	shadowed  map[verdicts]prometheus.Counter
+}
+
+// verdicts are what the gateway and Jenkins make of a credential.
+type verdicts struct{ gateway, jenkins bool }
+
+func verdict(admits bool) string {
+	if admits {
+		return "admitted"
+	}
+	return "refused"
 }
 
 // resultLabels are the values of the label result of requests_total, beside
@@ -74,7 +85,11 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		Namespace: "caddy", Subsystem: "crumbgate", Name: "uncovered_total",
 		Help: "Requests that went on although the scopes of their token, which is observed, don't cover them.",
 	})
-	for _, c := range []prometheus.Collector{requests, fetches, replays, uncovered} {
+	shadowed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "crumbgate", Name: "shadow_total",
+		Help: "Requests on whose credential Jenkins has decided, by what the gateway would have and what Jenkins did.",
+	}, []string{"gateway", "jenkins"})
+	for _, c := range []prometheus.Collector{requests, fetches, replays, uncovered, shadowed} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -87,6 +102,10 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		replays:  replays,
 
 		uncovered: uncovered,
+		shadowed:  make(map[verdicts]prometheus.Counter),
+	}
+	for _, v := range []verdicts{{true, true}, {true, false}, {false, true}, {false, false}} {
+		m.shadowed[v] = shadowed.WithLabelValues(verdict(v.gateway), verdict(v.jenkins))
 	}
 	for reason, label := range resultLabels {
 		m.refused[reason] = requests.WithLabelValues(label, "")

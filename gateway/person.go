@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/crumbgate/crumbgate/gateway/token"
@@ -50,4 +51,17 @@ func (g *Gate) shed(h http.Header) {
 	if g.TokenHeader != "" {
 		RemoveHeaders(h, []string{g.TokenHeader})
 	}
+}
+
+// groupPrefix tells a group from a user in Config.Admins.
+const groupPrefix = "group:"
+
+// isAdmin tells whether somebody may manage everybody's tokens.
+func (g *Gate) isAdmin(p *token.Profile) bool {
+	return slices.ContainsFunc(g.Admins, func(admin string) bool {
+		if group, isGroup := strings.CutPrefix(admin, groupPrefix); isGroup {
+			return slices.Contains(p.Groups, group)
+		}
+		return g.UserIDs.Equal(user.ID(admin), p.User)
+	})
 }

@@ -14,29 +14,32 @@ type response struct {
 }
 
 var (
-	unauthorized = response{http.StatusUnauthorized, "Unauthorized: send a valid API token, with its user by Basic authentication or alone as a Bearer token.\n"}
-	ambiguous    = response{http.StatusBadRequest, "Bad request: it presents more than one credential. Send one token, in one header.\n"}
-	tokenInURL   = response{http.StatusBadRequest, "Bad request: a token came in the URL, where logs keep it. Revoke that token, and send its successor in the Authorization header.\n"}
-	badPath      = response{http.StatusBadRequest, "Bad request: the path is ambiguous. Send it without semicolons, backslashes, control characters and encoded dot segments.\n"}
-	outside      = response{http.StatusNotFound, "Not found: Jenkins is below another path of this address.\n"}
-	badMethod    = response{http.StatusMethodNotAllowed, "Method not allowed: Jenkins has no use for it.\n"}
-	crossOrigin  = response{http.StatusForbidden, "Forbidden: a browser made this request for a page of another site.\n"}
-	unavailable  = response{http.StatusServiceUnavailable, "Service unavailable: tokens can't be checked at the moment. Try again soon.\n"}
-	badGateway   = response{http.StatusBadGateway, "Bad gateway: Jenkins did not give a crumb, so the request was not sent. The gateway's log has the reason.\n"}
-	timedOut     = response{http.StatusGatewayTimeout, "Gateway timeout: Jenkins did not give a crumb in time, so the request was not sent.\n"}
-	noCrumbRight = response{http.StatusForbidden, "Forbidden: Jenkins gives this user no crumb, because the permission Overall/Read is missing.\n"}
-	untrusted    = response{http.StatusForbidden, "Forbidden: who you are came in a header that anybody could have sent. The gateway's log says what its administrator has to set.\n"}
-	noIdentity   = response{http.StatusForbidden, "Forbidden: Jenkins can't be told who you are. The gateway's log has the reason.\n"}
-	noOrigin     = response{http.StatusForbidden, "Forbidden: a WebSocket needs an Origin header, or an API token.\n"}
-	badForm      = response{http.StatusBadRequest, "Bad request: no crumb was found in the part of the form that is looked at. Send it in the Jenkins-Crumb header, or first in the form.\n"}
-	unsigned     = response{http.StatusForbidden, "Forbidden: this webhook needs a valid signature. Set the same secret on both sides.\n"}
-	webhookBody  = response{http.StatusBadRequest, "Bad request: the webhook's body did not arrive.\n"}
-	webhookLarge = response{http.StatusRequestEntityTooLarge, "Content too large: the webhook's body has more bytes than max_body allows.\n"}
-	busy         = response{http.StatusServiceUnavailable, "Service unavailable: too many webhooks at once. Send it again.\n"}
-	crumbRefused = response{http.StatusForbidden, noCrumb} // see refuseCrumb
-	tooOften     = response{http.StatusTooManyRequests, "Too many requests: this token may make only so many a minute. Try again in a minute.\n"}
-	outOfScope   = response{http.StatusForbidden, "Forbidden: the scopes of this API token don't cover this request.\n"}
-	notReplayed  = response{http.StatusBadGateway, "Bad gateway: Jenkins refused the crumb that it had just given, and did nothing. Try again.\n"}
+	unauthorized    = response{http.StatusUnauthorized, "Unauthorized: send a valid API token, with its user by Basic authentication or alone as a Bearer token.\n"}
+	ambiguous       = response{http.StatusBadRequest, "Bad request: it presents more than one credential. Send one token, in one header.\n"}
+	tokenInURL      = response{http.StatusBadRequest, "Bad request: a token came in the URL, where logs keep it. Revoke that token, and send its successor in the Authorization header.\n"}
+	badPath         = response{http.StatusBadRequest, "Bad request: the path is ambiguous. Send it without semicolons, backslashes, control characters and encoded dot segments.\n"}
+	outside         = response{http.StatusNotFound, "Not found: Jenkins is below another path of this address.\n"}
+	badMethod       = response{http.StatusMethodNotAllowed, "Method not allowed: Jenkins has no use for it.\n"}
+	crossOrigin     = response{http.StatusForbidden, "Forbidden: a browser made this request for a page of another site.\n"}
+	unavailable     = response{http.StatusServiceUnavailable, "Service unavailable: tokens can't be checked at the moment. Try again soon.\n"}
+	badGateway      = response{http.StatusBadGateway, "Bad gateway: Jenkins did not give a crumb, so the request was not sent. The gateway's log has the reason.\n"}
+	timedOut        = response{http.StatusGatewayTimeout, "Gateway timeout: Jenkins did not give a crumb in time, so the request was not sent.\n"}
+	noCrumbRight    = response{http.StatusForbidden, "Forbidden: Jenkins gives this user no crumb, because the permission Overall/Read is missing.\n"}
+	untrusted       = response{http.StatusForbidden, "Forbidden: who you are came in a header that anybody could have sent. The gateway's log says what its administrator has to set.\n"}
+	noIdentity      = response{http.StatusForbidden, "Forbidden: Jenkins can't be told who you are. The gateway's log has the reason.\n"}
+	noOrigin        = response{http.StatusForbidden, "Forbidden: a WebSocket needs an Origin header, or an API token.\n"}
+	badForm         = response{http.StatusBadRequest, "Bad request: no crumb was found in the part of the form that is looked at. Send it in the Jenkins-Crumb header, or first in the form.\n"}
+	unsigned        = response{http.StatusForbidden, "Forbidden: this webhook needs a valid signature. Set the same secret on both sides.\n"}
+	webhookBody     = response{http.StatusBadRequest, "Bad request: the webhook's body did not arrive.\n"}
+	webhookLarge    = response{http.StatusRequestEntityTooLarge, "Content too large: the webhook's body has more bytes than max_body allows.\n"}
+	busy            = response{http.StatusServiceUnavailable, "Service unavailable: too many webhooks at once. Send it again.\n"}
+	crumbRefused    = response{http.StatusForbidden, noCrumb} // see refuseCrumb
+	tooOften        = response{http.StatusTooManyRequests, "Too many requests: this token may make only so many a minute. Try again in a minute.\n"}
+	outOfScope      = response{http.StatusForbidden, "Forbidden: the scopes of this API token don't cover this request.\n"}
+	noJenkinsTokens = response{http.StatusForbidden, "Forbidden: API tokens are not made in Jenkins here, but in the gateway.\n"}
+	noSuchEndpoint  = response{http.StatusNotFound, "Not found: the gateway manages API tokens here, at /user/<id>/ or /me/descriptorByName/jenkins.security.ApiTokenProperty/.\n"}
+	badTokenForm    = response{http.StatusBadRequest, "Bad request: the form is too large or not urlencoded.\n"}
+	notReplayed     = response{http.StatusBadGateway, "Bad gateway: Jenkins refused the crumb that it had just given, and did nothing. Try again.\n"}
 )
 
 // responses maps reasons to what clients are told. All that is wrong with a

@@ -64,6 +64,9 @@ func (f *forward) session(w http.ResponseWriter, r *http.Request) error {
 	g.identify(r.Header, f.Person.User, f.Person)
 	f.cookies = g.cookies(r.Header, f.Person.User)
 	setCookie(r.Header, f.cookies.header)
+	if f.manageTokens(w, r) {
+		return nil
+	}
 
 	safe := isSafe(r.Method) || g.CrumbOnPostOnly && r.Method != http.MethodPost
 	if !safe && g.openings.crumbExempt(f.route) == nil {
@@ -88,20 +91,11 @@ func (f *forward) guarded(w http.ResponseWriter, r *http.Request) error {
 	g := f.gate
 	body := newReplayBody(r, g.ReplayLimit)
 	defer body.close()
-	session, err := f.jenkins(r, nil, false)
-	if err != nil {
-		return f.crumbFailed(w, r, err)
-	}
-	text, reason, err := f.presentedCrumb(r, session, body)
-	var p proof
-	if reason == "" {
-		p, reason, err = f.prove(r, text, session)
-	}
-	if reason != "" {
-		f.Reason, f.Err = reason, err
-		g.refuse(w, r, f.Decision)
+	v, ok := f.verified(w, r, body, false)
+	if !ok {
 		return nil
 	}
+	session, p := v.session, v.proof
 	switch {
 	case p == proofTheirs: // the request goes on as it came
 		r.Body, _ = body.open()
@@ -113,11 +107,45 @@ func (f *forward) guarded(w http.ResponseWriter, r *http.Request) error {
 	}
 	f.dropCrumbs(r.Header, session)
 	if body.mayOutgrow {
-		if session, err = f.jenkins(r, nil, true); err != nil {
+		fresh, err := f.jenkins(r, nil, true)
+		if err != nil {
 			return f.crumbFailed(w, r, err)
 		}
+		session = fresh
 	}
 	return f.post(w, r, body, session, p == proofOwn || g.RefreshCrumbs && sameOrigin(r))
+}
+
+// verified is what is known of a request whose crumb verifies.
+type verified struct {
+	session *crumb.Session
+	proof   proof
+}
+
+// verified verifies the crumb of a request, or answers it. With here it is not for
+// Jenkins: then what only Jenkins could tell needs a browser that vouches for the
+// page.
+func (f *forward) verified(w http.ResponseWriter, r *http.Request, body *replayBody, here bool) (v verified, ok bool) {
+	g := f.gate
+	session, err := f.jenkins(r, nil, false)
+	if err != nil {
+		_ = f.crumbFailed(w, r, err) // it has none
+		return v, false
+	}
+	text, reason, err := f.presentedCrumb(r, session, body)
+	var p proof
+	if reason == "" {
+		p, reason, err = f.prove(r, text, session)
+	}
+	if here && reason == "" && p == proofTheirs && !g.provesOrigin(r) {
+		reason = ReasonCrumb
+	}
+	if reason != "" {
+		f.Reason, f.Err = reason, err
+		g.refuse(w, r, f.Decision)
+		return v, false
+	}
+	return verified{session, p}, true
 }
 
 // A proof says how a crumb has verified.

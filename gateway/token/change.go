@@ -23,6 +23,10 @@ type Request struct {
 	Limits  *Limits
 	Actor   string // who asks, for the record and the log
 
+	// Renumber gives the token the next free name, as in "deploy (2)", where the name is
+	// taken: Jenkins allows several of one name, and scripts rely on it.
+	Renumber bool
+
 	// Profile, if not nil, replaces what is known of the user.
 	Profile *ProfileUpdate
 	// Secret, if not nil, is the token's in place of a new one: what
@@ -71,6 +75,10 @@ func (d *Directory) Create(ctx context.Context, req Request) (*Token, Secret, er
 	defer d.mu.Unlock()
 	record := &token.first
 	record.Owner = d.owners.canonical(owner)
+	if req.Renumber {
+		name = freeName(name, d.namesOf(owner))
+		record.Name = name
+	}
 	if err := d.checkNew(owner, name, uuid.Nil); err != nil {
 		return nil, Secret{}, err
 	}

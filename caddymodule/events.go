@@ -1,0 +1,75 @@
+package caddymodule
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/crumbgate/crumbgate/gateway/token"
+)
+
+// maxEvents bounds how many events wait for their handlers. What comes beyond has no
+// event; it is in the log all the same.
+const maxEvents = 1024
+
+// emitter hands what happens to tokens to Caddy's events app, in the order in which
+// it happened and without anybody waiting for the handlers.
+type emitter struct {
+	queue chan token.Event
+	done  chan struct{}
+}
+
+// newEmitter starts an emitter. The app is that of the configuration that holds at
+// the moment; nil if there is none.
+func newEmitter(app func() *App) *emitter {
+	e := &emitter{queue: make(chan token.Event, maxEvents), done: make(chan struct{})}
+	go func() {
+		defer close(e.done)
+		for event := range e.queue {
+			if a := app(); a != nil && a.events != nil {
+				a.events.Emit(a.ctx, eventName(event.Kind), eventData(event))
+			}
+		}
+	}()
+	return e
+}
+
+func (e *emitter) add(event token.Event) {
+	select {
+	case e.queue <- event:
+	default:
+	}
+}
+
+// close waits for the handlers of what has happened already.
+func (e *emitter) close() {
+	close(e.queue)
+	<-e.done
+}
+
+// eventName is the name of an event for `on` in the Caddyfile: token_revoked.
+func eventName(kind token.Kind) string { return strings.ReplaceAll(string(kind), ".", "_") }
+
+func eventData(e token.Event) map[string]any {
+	data := map[string]any{
+		"user":   string(e.User),
+		"actor":  e.Actor.Name,
+		"via":    e.Actor.Via,
+		"addr":   e.Actor.Addr,
+		"detail": e.Detail,
+	}
+	if e.Token != nil {
+		data["token_id"], data["token_name"] = e.Token.ID.String(), e.Token.Name
+	}
+	return data
+}
+
+// eventsApp returns Caddy's events app, which is there without being configured.
+func eventsApp(ctx caddy.Context) (*caddyevents.App, error) {
+	module, err := ctx.App("events")
+	if err != nil {
+		return nil, err
+	}
+	return module.(*caddyevents.App), nil
+}
