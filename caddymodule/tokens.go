@@ -72,8 +72,12 @@ func (c *chooser) index(setting, value string, values ...string) int {
 			return i
 		}
 	}
-	if c.err == nil {
-		c.err = fmt.Errorf("%s %q is not %s", setting, value, english.WordSeries(values, "or"))
+	switch {
+	case c.err != nil:
+	case len(values) == 2:
+		c.err = fmt.Errorf("%s %q is neither %s nor %s", setting, value, values[0], values[1])
+	default:
+		c.err = fmt.Errorf("%s %q is none of %s", setting, value, english.WordSeries(values, "and"))
 	}
 	return 0
 }
