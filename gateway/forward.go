@@ -115,14 +115,19 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 		first.release()
 		return nil
 	}
+	if !renew {
+		f.broker().Forget(f.key(), session) // so that the next request asks Jenkins
+		first.release()
+		return nil
+	}
 	again := before.again()
 	renewed, err := f.jenkins(again, session, false)
 	if err != nil {
 		before.answer.restore(w.Header())
 		return f.crumbFailed(w, r, err)
 	}
-	if !renew || verdict == crumb.Unclear && renewed.Cookie == session.Cookie && renewed.Crumb == session.Crumb {
-		first.release() // in the latter case the crumb still holds, so it was not what Jenkins refused
+	if verdict == crumb.Unclear && renewed.Cookie == session.Cookie && renewed.Crumb == session.Crumb {
+		first.release() // the crumb still holds, so it was not what Jenkins refused
 		return nil
 	}
 	before.answer.restore(w.Header())

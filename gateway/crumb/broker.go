@@ -74,6 +74,14 @@ func (b *Broker) Cached(key Key) *Session {
 	return s
 }
 
+// Forget drops a session that Jenkins has refused, unless there is another one for
+// its key by now.
+func (b *Broker) Forget(key Key, refused *Session) {
+	if b.Cached(key) == refused {
+		b.sessions.Invalidate(key)
+	}
+}
+
 // Session returns the session of a key, from Jenkins if there is none yet, or if
 // the one there is has been refused: a caller whom Jenkins refused passes that
 // session as refused. Concurrent needs of one key share one fetch, which goes on

@@ -32,6 +32,25 @@ func fetchOf(calls *atomic.Int64) crumb.Fetch {
 	}
 }
 
+func TestForget(t *testing.T) {
+	b := newBroker(t, 10)
+	var calls atomic.Int64
+	b.Forget(alice, &crumb.Session{}) // unknown
+	first, err := b.Session(t.Context(), alice, nil, fetchOf(&calls))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Forget(alice, &crumb.Session{})
+	b.Forget(crumb.Key{User: "bob"}, first)
+	if b.Cached(alice) != first {
+		t.Error("a session was forgotten that nobody had refused")
+	}
+	b.Forget(alice, first)
+	if b.Cached(alice) != nil {
+		t.Error("a refused session was not forgotten")
+	}
+}
+
 func TestBroker(t *testing.T) {
 	b := newBroker(t, 10)
 	var calls atomic.Int64
