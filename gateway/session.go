@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -304,9 +305,10 @@ func (f *forward) learn(r *http.Request) {
 		return
 	}
 	ask := f.prepare(r, nil)
+	ctx := context.WithoutCancel(r.Context()) // the request ends now
 	g.people.learning.Go(func() {
 		defer func() { <-g.people.learners }()
-		if _, err := f.share(r.Context(), nil, false, ask); err != nil {
+		if _, err := f.share(ctx, nil, false, ask); err != nil {
 			g.Log.Debug("no crumb for a page ahead of its use", "error", err)
 		}
 	})
