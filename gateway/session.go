@@ -107,14 +107,20 @@ func (f *forward) guarded(w http.ResponseWriter, r *http.Request) error {
 		return f.send(&answerWriter{ResponseWriter: w, visit: f}, r)
 	}
 	f.dropCrumbs(r.Header, session)
+	renew := p == proofOwn || g.RefreshCrumbs && sameOrigin(r)
 	if body.mayOutgrow {
 		fresh, err := f.jenkins(r, nil, true)
 		if err != nil {
 			return f.crumbFailed(w, r, err)
 		}
 		session = fresh
+		if !renew && session.SetCookie != nil { // Jenkins would have refused the crumb
+			f.Reason = ReasonCrumbSession
+			g.refuse(w, r, f.Decision)
+			return nil
+		}
 	}
-	return f.post(w, r, body, session, p == proofOwn || g.RefreshCrumbs && sameOrigin(r))
+	return f.post(w, r, body, session, renew)
 }
 
 // verified is what is known of a request whose crumb verifies.
