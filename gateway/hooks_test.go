@@ -1,0 +1,214 @@
+package gateway_test
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crumbgate/crumbgate/gateway"
+	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
+	"github.com/crumbgate/crumbgate/gateway/webhook"
+)
+
+const (
+	hookSecret = "a-secret-of-the-forge"
+	hookLimit  = 64 << 10
+)
+
+// signingKey is that of a signing token of GitLab.
+var signingKey = bytes.Repeat([]byte{7}, 32)
+
+// withWebhooks opens the endpoints of some forges to whoever can sign.
+func withWebhooks(t testing.TB, kinds ...webhook.Kind) func(*gateway.Config) {
+	t.Helper()
+	return func(c *gateway.Config) {
+		c.Webhooks = make(map[webhook.Kind]*webhook.Verifier)
+		for _, kind := range kinds {
+			secrets := []string{hookSecret}
+			if kind == webhook.GitLab {
+				secrets = append(secrets, "whsec_"+base64.StdEncoding.EncodeToString(signingKey))
+			}
+			v, err := webhook.New(kind, secrets, hookLimit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Webhooks[kind] = v
+		}
+	}
+}
+
+func mac(key []byte, text string) []byte {
+	m := hmac.New(sha256.New, key)
+	m.Write([]byte(text))
+	return m.Sum(nil)
+}
+
+// hub signs as GitHub and Bitbucket do.
+func hub(header string) func(body string) []string {
+	return func(body string) []string {
+		return []string{header + ": sha256=" + hex.EncodeToString(mac([]byte(hookSecret), body))}
+	}
+}
+
+func gitlabToken(string) []string { return []string{"X-Gitlab-Token: " + hookSecret} }
+
+// standard signs as GitLab does with a signing token.
+func standard(body string) []string {
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	return []string{
+		"Webhook-Id: msg_1", "Webhook-Timestamp: " + now,
+		"Webhook-Signature: v1," + base64.StdEncoding.EncodeToString(mac(signingKey, "msg_1."+now+"."+body)),
+	}
+}
+
+var forges = []struct {
+	name   string
+	kind   webhook.Kind
+	path   string
+	header string // that has the proof
+	sign   func(body string) []string
+}{
+	{"GitHub", webhook.GitHub, "/github-webhook/", "X-Hub-Signature-256", hub("X-Hub-Signature-256")},
+	{"GitHub, pull request builder", webhook.GitHub, "/ghprbhook/", "X-Hub-Signature-256", hub("X-Hub-Signature-256")},
+	{"Bitbucket", webhook.Bitbucket, "/bitbucket-hook/", "X-Hub-Signature", hub("X-Hub-Signature")},
+	{"Bitbucket, branch source", webhook.Bitbucket, "/bitbucket-scmsource-hook/notify", "X-Hub-Signature", hub("X-Hub-Signature")},
+	{"GitLab, by token", webhook.GitLab, "/project/a", "X-Gitlab-Token", gitlabToken},
+	{"GitLab, signed", webhook.GitLab, "/project/a", "Webhook-Signature", standard},
+	{"GitLab, branch source, signed", webhook.GitLab, "/gitlab-webhook/post", "Webhook-Signature", standard},
+}
+
+// payload is what a proxy could alter if it read it: white space, escapes, bytes
+// that are no text.
+const payload = "{\"a\" :  \"\\u00e9\",\r\n\t\"b\":\"\xff\x00\"}\n\n"
+
+func TestWebhooksReachJenkins(t *testing.T) {
+	for _, forge := range forges {
+		for name, body := range map[string]string{"a payload": payload, "nothing": "", "the largest": strings.Repeat("x", hookLimit)} {
+			t.Run(forge.name+", "+name, func(t *testing.T) {
+				s := newPeopleSite(t, options{gate: withWebhooks(t, forge.kind)})
+				for _, chunked := range []bool{false, true} {
+					s.jenkins.ResetRequests()
+					headers := append(forge.sign(body), "Content-Type: application/json", "X-Github-Event: push", "X-Forwarded-User: admin",
+						"Authorization: Basic YWRtaW46YWRtaW4=", "Cookie: remember-me=x; a=b")
+					var sent answer
+					if chunked {
+						sent = s.sendBody("POST", forge.path, struct{ *strings.Reader }{strings.NewReader(body)}, headers...)
+					} else {
+						sent = s.send("POST", forge.path, body, headers...)
+					}
+					got := s.only("POST")
+					sum := sha256.Sum256([]byte(body))
+					if sent.StatusCode == 403 || got.Path != forge.path || got.BodySHA256 != hex.EncodeToString(sum[:]) || got.BodyLen != int64(len(body)) {
+						t.Errorf("the client got\n%s\nJenkins got %s with %d bytes", sent.dump(), got.Path, got.BodyLen)
+					}
+					if got.User != "anonymous" || got.Crumb != jenkinstest.CrumbExempt || got.Header["Authorization"] != nil || got.Header.Get("Cookie") != "a=b" {
+						t.Errorf("Jenkins saw %q, crumb %q, header %v", got.User, got.Crumb, got.Header)
+					}
+					if got.Header.Get("X-Github-Event") != "push" || got.Header.Get(forge.header) == "" || got.Header.Get("Content-Type") != "application/json" {
+						t.Errorf("the plugin misses something of the header %v", got.Header)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestWebhooksAreRefused(t *testing.T) {
+	for _, forge := range forges {
+		t.Run(forge.name, func(t *testing.T) {
+			s := newPeopleSite(t, options{gate: withWebhooks(t, forge.kind)})
+			proof := forge.sign(payload)
+			// altered returns the proof with the header that matters replaced.
+			altered := func(change func(line string) []string) []string {
+				var lines []string
+				for _, line := range proof {
+					if strings.HasPrefix(line, forge.header+": ") {
+						lines = append(lines, change(line)...)
+					} else {
+						lines = append(lines, line)
+					}
+				}
+				return lines
+			}
+			large := strings.Repeat("x", hookLimit+1)
+			type refusal struct {
+				name    string
+				body    string
+				headers []string
+				chunked bool
+				status  int
+				reason  gateway.Reason
+			}
+			refusals := []refusal{
+				{"missing", payload, altered(func(string) []string { return nil }), false, 403, gateway.ReasonSignature},
+				{"empty", payload, altered(func(string) []string { return []string{forge.header + ": "} }), false, 403, gateway.ReasonSignature},
+				{"bad", payload, altered(func(l string) []string { return []string{l[:len(l)-5] + "aaaa="} }), false, 403, gateway.ReasonSignature},
+				{"cut", payload, altered(func(l string) []string { return []string{l[:len(l)-1]} }), false, 403, gateway.ReasonSignature},
+				{"twice", payload, altered(func(l string) []string { return []string{l, l} }), false, 403, gateway.ReasonSignature},
+				{"twice, the second bad", payload, altered(func(l string) []string { return []string{l, forge.header + ": x"} }), false, 403, gateway.ReasonSignature},
+				{"twice in one", payload, altered(func(l string) []string { return []string{l + ", " + l[len(forge.header)+2:]} }), false, 403, gateway.ReasonSignature},
+				{"encoded", payload, append([]string{"Content-Encoding: gzip"}, proof...), false, 403, gateway.ReasonSignature},
+				{"oversized", large, forge.sign(large), false, 413, gateway.ReasonWebhookLarge},
+				{"oversized, chunked", large, forge.sign(large), true, 413, gateway.ReasonWebhookLarge},
+			}
+			if forge.header != "X-Gitlab-Token" { // which says nothing of the body
+				refusals = append(refusals,
+					refusal{"of another body", payload + " ", proof, false, 403, gateway.ReasonSignature},
+					refusal{"of another body, chunked", payload + " ", proof, true, 403, gateway.ReasonSignature},
+					refusal{"of a body, with none", "", proof, false, 403, gateway.ReasonSignature})
+			}
+			for _, test := range refusals {
+				t.Run(test.name, func(t *testing.T) {
+					s.jenkins.ResetRequests()
+					var a answer
+					if test.chunked {
+						a = s.sendBody("POST", forge.path, struct{ *strings.Reader }{strings.NewReader(test.body)}, test.headers...)
+					} else {
+						a = s.send("POST", forge.path, test.body, test.headers...)
+					}
+					s.refusedWith(a, test.status, test.reason)
+					s.untouched()
+				})
+			}
+			for _, path := range []string{"/job/a/build", "/quietDown", forge.path + "/../../quietDown"} {
+				s.jenkins.ResetRequests()
+				if a := s.send("POST", path, payload, proof...); a.StatusCode != 401 && a.StatusCode != 400 {
+					t.Errorf("POST %s with the proof: the client got\n%s", path, a.dump())
+				}
+				s.untouched()
+			}
+			s.hides("x", hookSecret)
+		})
+	}
+}
+
+// TestWebhooksStayClosed: without the setting for its forge, an endpoint is one like
+// all others, however well a request is signed.
+func TestWebhooksStayClosed(t *testing.T) {
+	others := map[webhook.Kind][]webhook.Kind{
+		webhook.GitHub:    {webhook.GitLab, webhook.Bitbucket},
+		webhook.GitLab:    {webhook.GitHub, webhook.Bitbucket},
+		webhook.Bitbucket: {webhook.GitHub, webhook.GitLab},
+	}
+	for _, forge := range forges {
+		for name, kinds := range map[string][]webhook.Kind{"no webhook": nil, "webhooks of others": others[forge.kind]} {
+			t.Run(forge.name+", "+name, func(t *testing.T) {
+				s := newPeopleSite(t, options{gate: withWebhooks(t, kinds...)})
+				if a := s.send("POST", forge.path, payload, forge.sign(payload)...); a.StatusCode != http.StatusUnauthorized {
+					t.Errorf("the client got\n%s", a.dump())
+				}
+				s.untouched()
+				if a := s.send("POST", forge.path, payload, s.auth("alice")); a.StatusCode == 401 || s.only("POST").User != "alice" {
+					t.Errorf("with a token, the client got\n%s", a.dump())
+				}
+			})
+		}
+	}
+}
