@@ -150,6 +150,12 @@ func (w *world) is(what string, seen *jenkinstest.Request, user, groups, mail, d
 			w.t.Errorf("%s: Jenkins got %s: %q, want %q", what, name, got, want)
 		}
 	}
+	for name, values := range seen.Header {
+		plain := http.CanonicalHeaderKey(strings.NewReplacer("_", "-", ".", "-").Replace(name))
+		if name != plain && strings.HasPrefix(plain, "X-Forwarded-") {
+			w.t.Errorf("%s: Jenkins got %s: %q", what, name, values)
+		}
+	}
 	if got := seen.Header["Authorization"]; got != nil {
 		w.t.Errorf("%s: Jenkins got Authorization: %q", what, got)
 	}
