@@ -42,7 +42,6 @@ func FuzzCookies(f *testing.F) {
 	}
 	gate, err := gateway.New(gateway.Config{
 		Lookup: func(token.Digest) (*token.Token, error) { return nil, nil },
-		Count:  func(*token.Token, string) {},
 		Log:    slog.New(slog.DiscardHandler),
 		Session: func(r *http.Request) (*token.Profile, error) {
 			if r.Header.Get(ssoHeader) == "" {

@@ -143,6 +143,14 @@ func (f *forward) verified(w http.ResponseWriter, r *http.Request, body *replayB
 	var p proof
 	if reason == "" {
 		p, reason, err = f.prove(r, text, session)
+		if reason == ReasonCrumb && f.cookies.session != "" {
+			// Somebody may have chosen another crumb issuer in Jenkins since it was asked.
+			if session, err = f.jenkins(r, session, false); err != nil {
+				_ = f.crumbFailed(w, r, err)
+				return v, false
+			}
+			p, reason, err = f.prove(r, text, session)
+		}
 	}
 	if here && reason == "" && p == proofTheirs && !g.provesOrigin(r) {
 		reason = ReasonCrumb

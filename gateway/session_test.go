@@ -690,6 +690,32 @@ func TestCrumbMethods(t *testing.T) {
 	}
 }
 
+// TestAnotherIssuer: a crumb is not measured by what Jenkins has said before somebody
+// chose another crumb issuer.
+func TestAnotherIssuer(t *testing.T) {
+	const old = `{"_class":"hudson.security.csrf.DefaultCrumbIssuer","crumb":"0123456789abcdef","crumbRequestField":"Jenkins-Crumb"}`
+	for name, strict := range map[string]*jenkinstest.StrictIssuer{"default": nil, "strict": jenkinstest.DefaultStrictIssuer()} {
+		t.Run(name, func(t *testing.T) {
+			s := newPeopleSite(t, options{jenkins: jenkinstest.Config{Strict: strict}})
+			bob := s.browser("bob")
+			s.jenkins.Fail(jenkinstest.Fault{PathPrefix: "/crumbIssuer", ContentType: "application/json", Body: old, Times: 1})
+			page := bob.page()
+			if a := bob.build("Jenkins-Crumb: " + page); a.StatusCode != 201 || s.refusals() != 0 {
+				t.Errorf("the client got\n%s", a.dump())
+			}
+			s.jenkins.ResetRequests()
+			if a := bob.build("Jenkins-Crumb: " + page); a.StatusCode != 201 || s.jenkins.CrumbFetches() != 0 {
+				t.Errorf("the second time, the client got\n%s\nafter %d fetches", a.dump(), s.jenkins.CrumbFetches())
+			}
+			s.jenkins.ResetRequests()
+			a := bob.build(sameOrigin, "Jenkins-Crumb: "+strings.Repeat("0", 64))
+			if a.StatusCode != 403 || len(s.received("POST")) != 0 || s.jenkins.CrumbFetches() > 1 {
+				t.Errorf("with a forged crumb, the client got\n%s\nafter %d fetches", a.dump(), s.jenkins.CrumbFetches())
+			}
+		})
+	}
+}
+
 func TestCrumbKeyRotation(t *testing.T) {
 	keys := crumb.NewKeys()
 	s := newPeopleSite(t, options{gate: func(c *gateway.Config) {

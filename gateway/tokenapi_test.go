@@ -140,7 +140,9 @@ func TestAddRenameRevoke(t *testing.T) {
 	s := newTokenAPI(t, gateway.TokenAPIAnswer)
 	auth := s.auth("alice")
 	active := func(user string) (names []string) {
-		for _, found := range s.directory.List(func(t *token.Token) bool { return t.Record().Owner == token.Record{}.Owner || string(t.Record().Owner) == user }) {
+		for _, found := range s.directory.List(func(t *token.Token) bool {
+			return t.Record().Owner == token.Record{}.Owner || string(t.Record().Owner) == user
+		}) {
 			if found.Record().State == token.Active {
 				names = append(names, found.Record().Name)
 			}
