@@ -110,6 +110,11 @@ type Config struct {
 	TokenAPI TokenAPI
 	// Admins may manage everybody's tokens: ids of users, and groups as "group:NAME".
 	Admins []string
+	// Pages answers requests below PagesPrefix, of people who have signed in, from an
+	// address; nil if there are no such pages. It answers all of them.
+	Pages func(w http.ResponseWriter, r *http.Request, person *token.Profile, addr string)
+	// PagesPrefix is where the gateway's own pages are, such as "/crumbgate/".
+	PagesPrefix string
 	// Shadow has Jenkins decide on its own tokens and passwords, and reports where the
 	// gateway would decide otherwise.
 	Shadow bool
@@ -173,9 +178,7 @@ func (c Config) Defaulted() (Config, error) {
 		used[folded(*h.name)] = h.setting
 	}
 	if c.Prefix != "" {
-		escaped := (&url.URL{Path: c.Prefix}).EscapedPath() != c.Prefix
-		odd := strings.Contains(c.Prefix, ";") || strings.Contains(c.Prefix, "//") || strings.Contains(c.Prefix, "/.")
-		if !strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") || escaped || odd {
+		if !strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") || !plainPath(c.Prefix) {
 			return c, fmt.Errorf("prefix %q is not a context path: it begins with a slash, does not end with one, and is plain, such as /jenkins", c.Prefix)
 		}
 	}
@@ -200,6 +203,14 @@ func (c Config) Defaulted() (Config, error) {
 	}
 	if c.CrumbLifetime == 0 {
 		c.CrumbLifetime = DefaultCrumbLifetime
+	}
+	if c.PagesPrefix != "" {
+		if !plainPath(c.PagesPrefix) || !strings.HasPrefix(c.PagesPrefix, "/") || !strings.HasSuffix(c.PagesPrefix, "/") || c.PagesPrefix == "/" {
+			return c, fmt.Errorf("pages %q is no place for pages: it begins and ends with a slash, and is plain, such as /crumbgate/", c.PagesPrefix)
+		}
+		if strings.HasPrefix(c.Prefix+"/", c.PagesPrefix) {
+			return c, fmt.Errorf("pages %q would hide Jenkins: take another place, such as /crumbgate/", c.PagesPrefix)
+		}
 	}
 	for _, admin := range c.Admins {
 		if group, isGroup := strings.CutPrefix(admin, groupPrefix); isGroup {
@@ -260,6 +271,12 @@ func (c Config) Defaulted() (Config, error) {
 		c.Fork = func(_ http.ResponseWriter, r *http.Request) *http.Request { return r }
 	}
 	return c, nil
+}
+
+// plainPath tells whether a path means the same to everybody.
+func plainPath(path string) bool {
+	escaped := (&url.URL{Path: path}).EscapedPath() != path
+	return !escaped && !strings.Contains(path, ";") && !strings.Contains(path, "//") && !strings.Contains(path, "/.")
 }
 
 func peerAddr(r *http.Request) string {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -92,6 +93,7 @@ const (
 	ReasonScope        Reason = "a token whose scopes don't cover the request"
 	ReasonRate         Reason = "a token used too often"
 	ReasonUses         Reason = "a token that is used up"
+	ReasonPages        Reason = "a token on pages for people"
 	ReasonAmbiguous    Reason = "more than one credential"
 	ReasonTokenInQuery Reason = "a token in the URL"
 	ReasonPath         Reason = "a path that Jenkins could read otherwise"
@@ -156,6 +158,8 @@ type Decision struct {
 	route route
 	// opening is why a request without a user is let in.
 	opening *Entry
+	// page tells that the request is for the gateway's own pages.
+	page bool
 }
 
 // User returns whom the request goes on as, "" for nobody.
@@ -186,6 +190,9 @@ func (g *Gate) Check(r *http.Request) Decision {
 	if tokenInQuery(r.URL.RawQuery, g.exists) {
 		return Decision{Reason: ReasonTokenInQuery}
 	}
+	if g.Pages != nil && strings.HasPrefix(r.URL.Path, g.PagesPrefix) {
+		return g.checkPage(r)
+	}
 	route, outside := dispatchPath(r, g.Prefix)
 	if outside != nil && !errors.Is(outside, ErrOutside) {
 		return Decision{Reason: ReasonPath, Err: outside}
@@ -210,6 +217,28 @@ func (g *Gate) Check(r *http.Request) Decision {
 		d.Reason = ReasonOutside
 	}
 	d.route = route
+	return d
+}
+
+// checkPage decides on a request for the gateway's own pages, which nobody but people
+// who have signed in may see.
+func (g *Gate) checkPage(r *http.Request) Decision {
+	if _, reason := presented(r.Header, g.TokenHeader); reason != ReasonNone && reason != ReasonForeign {
+		return Decision{Reason: ReasonPages}
+	}
+	person, err := g.Session(r)
+	switch {
+	case errors.Is(err, ErrUntrusted):
+		return Decision{Reason: ReasonUntrusted, Err: err}
+	case err != nil:
+		return Decision{Reason: ReasonIdentity, Err: err}
+	case person == nil:
+		return Decision{Reason: ReasonNone}
+	}
+	d := Decision{Class: ClassSession, Person: person, page: true}
+	if err := g.cors.Check(r); err != nil {
+		d.Reason, d.Err = ReasonCrossOrigin, err
+	}
 	return d
 }
 
@@ -348,6 +377,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	}
 	g.Metrics.admitted[d.Class].Inc()
 	g.Admitted(r, d)
+	if d.page {
+		g.Pages(w, r, d.Person, addr)
+		return nil
+	}
 	f := &forward{gate: g, Decision: d, addr: addr, next: next}
 	switch d.Class {
 	case ClassToken:

@@ -46,6 +46,7 @@ var resultLabels = map[Reason]string{
 	ReasonScope:        "scope",
 	ReasonRate:         "rate",
 	ReasonUses:         "used_up",
+	ReasonPages:        "pages",
 	ReasonAmbiguous:    "ambiguous",
 	ReasonTokenInQuery: "token_in_url",
 	ReasonPath:         "path",

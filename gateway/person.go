@@ -56,12 +56,12 @@ func (g *Gate) shed(h http.Header) {
 // groupPrefix tells a group from a user in Config.Admins.
 const groupPrefix = "group:"
 
-// isAdmin tells whether somebody may manage everybody's tokens.
-func (g *Gate) isAdmin(p *token.Profile) bool {
-	return slices.ContainsFunc(g.Admins, func(admin string) bool {
+// IsAdmin tells whether somebody may manage everybody's tokens.
+func (c *Config) IsAdmin(p *token.Profile) bool {
+	return slices.ContainsFunc(c.Admins, func(admin string) bool {
 		if group, isGroup := strings.CutPrefix(admin, groupPrefix); isGroup {
 			return slices.Contains(p.Groups, group)
 		}
-		return g.UserIDs.Equal(user.ID(admin), p.User)
+		return c.UserIDs.Equal(user.ID(admin), p.User)
 	})
 }

@@ -36,6 +36,7 @@ var (
 	crumbRefused    = response{http.StatusForbidden, noCrumb} // see refuseCrumb
 	tooOften        = response{http.StatusTooManyRequests, "Too many requests: this token may make only so many a minute. Try again in a minute.\n"}
 	outOfScope      = response{http.StatusForbidden, "Forbidden: the scopes of this API token don't cover this request.\n"}
+	forPeople       = response{http.StatusForbidden, "Forbidden: these pages are for people who have signed in, not for API tokens.\n"}
 	noJenkinsTokens = response{http.StatusForbidden, "Forbidden: API tokens are not made in Jenkins here, but in the gateway.\n"}
 	noSuchEndpoint  = response{http.StatusNotFound, "Not found: the gateway manages API tokens here, at /user/<id>/ or /me/descriptorByName/jenkins.security.ApiTokenProperty/.\n"}
 	badTokenForm    = response{http.StatusBadRequest, "Bad request: the form is too large or not urlencoded.\n"}
@@ -61,6 +62,7 @@ var responses = map[Reason]response{
 	ReasonUses:         unauthorized,
 	ReasonRate:         tooOften,
 	ReasonScope:        outOfScope,
+	ReasonPages:        forPeople,
 	ReasonAmbiguous:    ambiguous,
 	ReasonTokenInQuery: tokenInURL,
 	ReasonPath:         badPath,

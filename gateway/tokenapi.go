@@ -237,7 +237,7 @@ func (a *tokenAnswer) forbid() error {
 }
 
 // mayChange tells whether the caller may change the owner's tokens.
-func (a *tokenAnswer) mayChange() bool { return a.own || a.gate.isAdmin(a.person()) }
+func (a *tokenAnswer) mayChange() bool { return a.own || a.gate.IsAdmin(a.person()) }
 
 // person is what is known of the caller.
 func (f *forward) person() *token.Profile {
