@@ -1,0 +1,87 @@
+package policy
+
+import "strings"
+
+// exported says whose data a query of the remote API picks from.
+type exported uint8
+
+const (
+	ofRoot  exported = iota // of the controller or a user: their own fields
+	ofItem                  // of a job, folder, view or build
+	ofQueue                 // of an item of the queue
+)
+
+// unfolding says what a query shows beside the object itself.
+type unfolding uint8
+
+const (
+	nothing  unfolding = iota
+	children           // items below
+	beyond             // any object that Jenkins knows a way to, such as upstreamProjects[builds[…]]
+)
+
+// unfolds reads tree and depth (org.kohsuke.stapler.export.NamedPathPruner, hudson.model.Api). A name in tree shows fields
+// of another object only if a bracket follows; depth above 0 unfolds everything. All of a parameter's values count, and
+// what is written in an unusual way unfolds beyond.
+func (r request) unfolds(of exported) unfolding {
+	found := nothing
+	for rest := r.query; rest != ""; {
+		var pair string
+		pair, rest, _ = strings.Cut(rest, "&")
+		key, value, _ := strings.Cut(pair, "=")
+		switch {
+		case strings.ContainsAny(key, "%+;"):
+			return beyond
+		case key == "tree":
+			found = max(found, treeUnfolds(value, of))
+		case key == "depth" && value != "0" && value != "-1": // gojenkins asks for -1
+			return beyond
+		}
+	}
+	return found
+}
+
+func treeUnfolds(tree string, of exported) unfolding {
+	found, start := nothing, 0
+	for at := 0; at < len(tree); {
+		c, after, ok := unescape(tree, at)
+		if !ok {
+			return beyond
+		}
+		switch c {
+		case '[':
+			found = max(found, nameUnfolds(tree[start:at], of))
+			start = after
+		case ',', ']', '{', '}':
+			start = after
+		}
+		at = after
+	}
+	return found
+}
+
+// nameUnfolds knows the fields by which an object shows what is its own.
+func nameUnfolds(name string, of exported) unfolding {
+	switch name {
+	case "actions", "causes", "parameters":
+		if of != ofRoot {
+			return nothing
+		}
+	case "task", "executable":
+		if of == ofQueue {
+			return nothing
+		}
+	case "builds", "allBuilds", "firstBuild", "lastBuild", "lastStableBuild", "lastSuccessfulBuild", "lastFailedBuild", "lastUnstableBuild",
+		"lastUnsuccessfulBuild", "lastCompletedBuild", "previousBuild", "nextBuild", "queueItem", "property", "parameterDefinitions",
+		"defaultParameterValue", "healthReport", "artifacts", "changeSet", "changeSets", "items", "author", "culprits", "paths",
+		"suites", "cases":
+		if of == ofItem {
+			return nothing
+		}
+	case "jobs", "views", "primaryView":
+		if of == ofItem {
+			return children
+		}
+	}
+	return beyond
+}
