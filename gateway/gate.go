@@ -180,7 +180,7 @@ func (d *Decision) PathClass(r *http.Request) string {
 	if d.Reason == ReasonPath || d.Reason == ReasonOutside {
 		return "ambiguous"
 	}
-	return string(policy.Classify(r.Method, d.route.path, r.URL.RawQuery).Permission)
+	return policy.Classify(r.Method, d.route.path, r.URL.RawQuery).Permission.String()
 }
 
 // Check decides on a request, from its method, path and headers alone, and
@@ -447,7 +447,7 @@ func (g *Gate) logRefusal(r *http.Request, d Decision) {
 			slog.String("owner", string(record.Owner)),
 			slog.String("token_name", record.Name))
 	}
-	if d.Need != (policy.Need{}) {
+	if d.Reason == ReasonScope {
 		attrs = append(attrs, slog.String("needs", d.Need.String()))
 	}
 	if d.Person != nil {

@@ -25,24 +25,32 @@ const maxNeeds = 512
 // observed is what a token has been seen to do.
 type observed struct {
 	mu    sync.Mutex // guards the rest; requests of other tokens don't take it
-	needs map[policy.Need]bool
+	needs map[needed]bool
 	dirty bool
+}
+
+// needed is a need in a form that can be compared and stored.
+type needed struct {
+	Permission policy.Permission `cbor:"1,keyasint,omitempty"`
+	Item       string            `cbor:"2,keyasint,omitempty"`
+	Reach      policy.Reach      `cbor:"3,keyasint,omitempty"`
 }
 
 // Observe notes what a request of a token needs, in memory.
 func (t *Token) Observe(need policy.Need) {
 	o := t.needs.Load()
 	if o == nil {
-		t.needs.CompareAndSwap(nil, &observed{needs: make(map[policy.Need]bool)})
+		t.needs.CompareAndSwap(nil, &observed{needs: make(map[needed]bool)})
 		o = t.needs.Load()
 	}
+	// The text of an item is a copy: the need may hold on to a whole request head.
+	key := needed{need.Permission, strings.Clone(need.Item.String()), need.Reach}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.needs[need] || len(o.needs) >= maxNeeds {
+	if o.needs[key] || len(o.needs) >= maxNeeds {
 		return
 	}
-	need.Item = strings.Clone(need.Item) // it may be a piece of a whole request head
-	o.needs[need] = true
+	o.needs[key] = true
 	o.dirty = true
 }
 
@@ -54,7 +62,11 @@ func (t *Token) Needs() []policy.Need {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Collect(maps.Keys(o.needs))
+	needs := make([]policy.Need, 0, len(o.needs))
+	for n := range o.needs {
+		needs = append(needs, policy.Need{Permission: n.Permission, Item: policy.ItemNamed(n.Item), Reach: n.Reach})
+	}
+	return needs
 }
 
 // storeObserved stores what has been seen since the last time.
@@ -104,14 +116,14 @@ func (d *Directory) loadObserved(ctx context.Context) error {
 			return err
 		}
 		id, err := uuid.Parse(strings.TrimPrefix(entry.Key, neededPrefix))
-		var needs []policy.Need
+		var needs []needed
 		if err == nil {
 			err = decoding.Unmarshal(entry.Value, &needs)
 		}
 		if err != nil {
 			return fmt.Errorf("record %q: %w", entry.Key, err)
 		}
-		o := &observed{needs: make(map[policy.Need]bool, len(needs))}
+		o := &observed{needs: make(map[needed]bool, len(needs))}
 		for _, need := range needs {
 			o.needs[need] = true
 		}
