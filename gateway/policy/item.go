@@ -132,7 +132,7 @@ func unhex(c byte) (byte, bool) {
 // be a pattern there. Jenkins has no such items.
 func named(segment string) bool {
 	var (
-		window [utf8.UTFMax]byte // of a rune that isn't whole yet
+		window [utf8.UTFMax]byte // a rune that isn't whole yet
 		size   int
 		dots   = true
 		before [2]byte
@@ -150,6 +150,9 @@ func named(segment string) bool {
 		before = [2]byte{before[1], c}
 		dots = dots && c == '.' // Jenkins has no item of dots alone
 		at = after
+		if size == 0 && c < utf8.RuneSelf {
+			continue
+		}
 		window[size] = c
 		size++
 		if !utf8.FullRune(window[:size]) {
