@@ -33,6 +33,9 @@ type App struct {
 	// What holds for all tokens. Default: tokens live for 90 days unless their requests
 	// say otherwise, and legacy ones are refused.
 	Tokens *Tokens `json:"tokens,omitempty"`
+	// Where changes of tokens and denials of requests are noted. Default: in audit.log
+	// beside the token store.
+	Audit Audit `json:"audit,omitzero"`
 
 	storage Storage
 	rules   token.Rules
@@ -69,15 +72,19 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 	if a.StorageRaw == nil {
-		a.storage = new(BoltStorage)
-		return a.storage.(*BoltStorage).Provision(ctx)
+		bolt := new(BoltStorage)
+		if err := bolt.Provision(ctx); err != nil {
+			return err
+		}
+		a.storage = bolt
+	} else {
+		module, err := ctx.LoadModule(a, "StorageRaw")
+		if err != nil {
+			return fmt.Errorf("loading the storage module: %w", err)
+		}
+		a.storage = module.(Storage)
 	}
-	module, err := ctx.LoadModule(a, "StorageRaw")
-	if err != nil {
-		return fmt.Errorf("loading the storage module: %w", err)
-	}
-	a.storage = module.(Storage)
-	return nil
+	return a.Audit.provision(a.storage.Dir())
 }
 
 // useUserIDs is told by each site which spellings of a user id are the same. As
@@ -148,12 +155,16 @@ func (a *App) shared() (*sharedDirectory, error) {
 	// Every configuration that names the same store shares one directory, the old
 	// and the new one of a reload included: a second one could not open the file.
 	shared, reused, err := directories.LoadOrNew(a.storage.Key(), func() (caddy.Destructor, error) {
-		return openDirectory(a.ctx, a.storage)
+		return openDirectory(a.ctx, a.storage, a.Audit)
 	})
 	if err != nil {
 		return nil, err
 	}
 	d := shared.(*sharedDirectory)
+	if err := d.useAudit(a.ctx, a.Audit); err != nil {
+		_, _ = directories.Delete(a.storage.Key())
+		return nil, err
+	}
 	if a.ids != nil {
 		d.SetUserIDs(*a.ids)
 	}

@@ -27,13 +27,14 @@ func init() {
 //	crumbgate {
 //		storage <backend> …
 //		tokens { … }
+//		audit [<file>|off] { … }
 //	}
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // crumbgate
 	if existing != nil {
 		return nil, d.Err("the global option crumbgate is set twice")
 	}
-	app := new(App)
+	app, audited := new(App), false
 	if d.NextArg() {
 		return nil, d.ArgErr()
 	}
@@ -52,6 +53,14 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 				return nil, err
 			}
 			app.StorageRaw = caddyconfig.JSONModuleObject(module, "backend", backend, nil)
+		case "audit":
+			if audited {
+				return nil, d.Err("audit is set twice")
+			}
+			audited = true
+			if err := app.Audit.UnmarshalCaddyfile(d); err != nil {
+				return nil, err
+			}
 		case "tokens":
 			if app.Tokens != nil {
 				return nil, d.Err("tokens is set twice")

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/crumbgate/crumbgate/gateway"
+	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/gateway/webhook"
@@ -212,7 +213,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 	}
 	config.Admitted = admitted
-	config.Refused = refused
+	config.Refused = func(r *http.Request, d gateway.Decision) {
+		refused(r, d)
+		app.noteRequest(audit.RequestDenied, r, d, string(d.Reason), config.ClientAddr(r))
+	}
+	config.Observed = func(r *http.Request, d gateway.Decision) {
+		app.noteRequest(audit.RequestObserved, r, d, "needs "+d.Need.String(), config.ClientAddr(r))
+	}
+	config.Shadowed = func(r *http.Request, d gateway.Decision, byJenkins bool) {
+		reason := "Jenkins refuses it, the gateway would not"
+		if byJenkins {
+			reason = "Jenkins admits it, the gateway would not: " + string(d.Reason)
+		}
+		app.noteRequest(audit.RequestShadowed, r, d, reason, config.ClientAddr(r))
+	}
 	config.Fork = fork
 	if h.gate, err = gateway.New(config); err != nil {
 		return err

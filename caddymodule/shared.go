@@ -2,11 +2,14 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
@@ -24,16 +27,23 @@ type sharedDirectory struct {
 	keys    *crumb.Keys
 	app     atomic.Pointer[App] // of the newest configuration
 	emitter *emitter
+
+	audit    atomic.Pointer[audit.Log] // nil if nothing is audited
+	auditing sync.Mutex                // guards auditAs, and the change of audit
+	auditAs  Audit
 }
 
 // Destruct implements caddy.Destructor.
 func (s *sharedDirectory) Destruct() error {
 	err := s.Close()
 	s.emitter.close()
+	if log := s.audit.Load(); log != nil {
+		err = errors.Join(err, log.Close())
+	}
 	return err
 }
 
-func openDirectory(ctx caddy.Context, storage Storage) (caddy.Destructor, error) {
+func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Destructor, error) {
 	store, err := storage.Open()
 	if err != nil {
 		return nil, err
@@ -42,8 +52,13 @@ func openDirectory(ctx caddy.Context, storage Storage) (caddy.Destructor, error)
 	defer cancel()
 	s := new(sharedDirectory)
 	s.emitter = newEmitter(s.app.Load)
-	if s.Directory, err = token.Open(loading, store, token.Config{Log: ctx.Slogger(), Told: s.emitter.add}); err != nil {
+	s.Directory, err = token.Open(loading, store, token.Config{Log: ctx.Slogger(), Audit: s.announce, Told: s.told})
+	if err != nil {
 		s.emitter.close()
+		return nil, err
+	}
+	if err := s.useAudit(ctx, audited); err != nil {
+		_ = s.Destruct() // what went wrong before says more
 		return nil, err
 	}
 	if s.keys, err = crumb.OpenKeys(loading, store, time.Now); err != nil {

@@ -20,6 +20,8 @@ func init() {
 type Storage interface {
 	// Key is the same for all configurations that name the same store.
 	Key() string
+	// Dir is a directory for what belongs to the store, such as the audit log.
+	Dir() string
 	// Open opens the store. It is called once for all configurations that share it.
 	Open() (storage.Store, error)
 }
@@ -61,6 +63,9 @@ func (b *BoltStorage) Validate() error {
 
 // Key implements Storage.
 func (b *BoltStorage) Key() string { return b.Path }
+
+// Dir implements Storage.
+func (b *BoltStorage) Dir() string { return filepath.Dir(b.Path) }
 
 // Open implements Storage.
 func (b *BoltStorage) Open() (storage.Store, error) {

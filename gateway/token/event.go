@@ -67,3 +67,8 @@ func actorOf(ctx context.Context, name string) Actor {
 	a.Name = name
 	return a
 }
+
+// Happened tells whether an event is no change, but something that was seen.
+func (k Kind) Happened() bool {
+	return k == KindReused || k == KindNewAddress || k == KindExpiring
+}

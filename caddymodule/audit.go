@@ -1,0 +1,190 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crumbgate/crumbgate/gateway"
+	"github.com/crumbgate/crumbgate/gateway/audit"
+	"github.com/crumbgate/crumbgate/gateway/token"
+)
+
+// Audit is where changes of tokens, and denials of requests, are noted. A change
+// that can't be noted is refused.
+type Audit struct {
+	// The file, or off. It is created with the mode 0600. Default: audit.log beside the
+	// token store.
+	File string `json:"file,omitempty"`
+	// The size in bytes at which a file is put aside and a new one begun. Default: 64
+	// MiB.
+	MaxSize int64 `json:"max_size,omitempty"`
+	// How many files that were put aside are kept. Default: all.
+	Keep int `json:"keep,omitempty"`
+	// A file with a key of at least 32 bytes, with which each line is signed. Default:
+	// none, and lines are bound to each other only.
+	KeyFile string `json:"key_file,omitempty"`
+}
+
+// auditOff is the File of an Audit that notes nothing.
+const auditOff = "off"
+
+// provision fills in the defaults. Beside is the directory of the token store.
+func (a *Audit) provision(beside string) error {
+	repl := caddy.NewReplacer()
+	for _, text := range []*string{&a.File, &a.KeyFile} {
+		var err error
+		if *text, err = repl.ReplaceOrErr(*text, true, true); err != nil {
+			return fmt.Errorf("audit: %w", err)
+		}
+	}
+	if a.MaxSize < 0 || a.Keep < 0 {
+		return errors.New("audit: max_size and keep can't be negative: leave them out for the defaults")
+	}
+	if a.File == auditOff {
+		return nil
+	}
+	if a.File == "" {
+		a.File = filepath.Join(beside, "audit.log")
+	}
+	var err error
+	a.File, err = filepath.Abs(a.File)
+	return err
+}
+
+// open opens the log; nil if there is none.
+func (a *Audit) open(ctx caddy.Context) (*audit.Log, error) {
+	if a.File == auditOff {
+		return nil, nil
+	}
+	var key []byte
+	if a.KeyFile != "" {
+		var err error
+		if key, err = os.ReadFile(a.KeyFile); err != nil {
+			return nil, fmt.Errorf("audit: reading the key: %w", err)
+		}
+	}
+	return audit.Open(a.File, audit.Options{MaxSize: a.MaxSize, Keep: a.Keep, Key: key, Log: ctx.Slogger()})
+}
+
+// UnmarshalCaddyfile sets up the audit log from Caddyfile tokens:
+//
+//	audit [<file>|off] {
+//		max_size <size>
+//		keep     <number>
+//		key_file <file>
+//	}
+func (a *Audit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		a.File = d.Val()
+		if a.File == "" {
+			return d.Err("the file of the audit log is empty: leave it out for the default")
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch name := d.Val(); name {
+		case "max_size":
+			a.MaxSize, err = sizeArg(d)
+		case "keep":
+			a.Keep, err = countArg(d)
+		case "key_file":
+			a.KeyFile, err = stringArg(d)
+		default:
+			return d.Errf("unknown option %q of audit", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// useAudit has the log of a configuration written from now on. The one before is
+// closed, unless it is the same.
+func (s *sharedDirectory) useAudit(ctx caddy.Context, a Audit) error {
+	s.auditing.Lock()
+	defer s.auditing.Unlock()
+	if s.audit.Load() != nil && s.auditAs == a {
+		return nil
+	}
+	log, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	if log == nil && s.audit.Load() == nil {
+		return nil
+	}
+	old := s.audit.Swap(log)
+	s.auditAs = a
+	if old != nil {
+		return old.Close()
+	}
+	return nil
+}
+
+// announce notes changes before they are made.
+func (s *sharedDirectory) announce(ctx context.Context, events ...token.Event) error {
+	log := s.audit.Load()
+	if log == nil {
+		return nil
+	}
+	var group errgroup.Group // those that are under way together go to disk together
+	for _, e := range events {
+		group.Go(func() error { return log.Append(ctx, auditEvent(e)) })
+	}
+	return group.Wait()
+}
+
+// told notes what has happened to a token, and has events made of it.
+func (s *sharedDirectory) told(e token.Event) {
+	s.emitter.add(e)
+	if log := s.audit.Load(); log != nil && e.Kind.Happened() {
+		log.Note(auditEvent(e))
+	}
+}
+
+func auditEvent(e token.Event) audit.Event {
+	noted := audit.Event{
+		Kind: audit.Kind(e.Kind), Actor: e.Actor.Name, Via: audit.Via(e.Actor.Via), Client: e.Actor.Addr,
+		Owner: string(e.User), After: e.Detail,
+	}
+	if e.Token != nil {
+		noted.TokenID, noted.TokenName = e.Token.ID, e.Token.Name
+	}
+	if e.Err != nil {
+		noted.Failed, noted.Reason = true, e.Err.Error()
+	}
+	return noted
+}
+
+// noteRequest notes something of a request that was refused, or should have been.
+func (a *App) noteRequest(kind audit.Kind, r *http.Request, d gateway.Decision, reason, addr string) {
+	shared := a.open.Load()
+	if shared == nil {
+		return // nothing can be noted before the store is open, and nothing is let in
+	}
+	log := shared.audit.Load()
+	if log == nil {
+		return
+	}
+	noted := audit.Event{Kind: kind, Via: audit.ViaGateway, Client: addr, Reason: reason, PathClass: d.PathClass(r), Method: r.Method}
+	switch {
+	case d.Token != nil:
+		record := d.Token.Record()
+		noted.TokenID, noted.TokenName, noted.Owner = record.ID, record.Name, string(record.Owner)
+	case d.Person != nil:
+		noted.Owner = string(d.Person.User)
+	}
+	log.Note(noted)
+}

@@ -1,0 +1,339 @@
+// Package audit keeps the audit log: who changed which token and from where, and
+// which requests were refused. It is a file of JSON lines to which lines are only
+// added, each bound to the one before by a hash.
+//
+// A change is recorded by Append before it is made, and is on disk when Append
+// returns; what can't be recorded must not be done. A refused request is recorded
+// by Note, which costs the request next to nothing, and never waits: if there are
+// more than the disk takes they are counted, and the next line says how many are
+// missing.
+//
+// Verify finds what was changed, removed, inserted or put in another order by
+// somebody who can write the files. Somebody who can write all of them can compute
+// all hashes anew, unless there is a key that they don't have; and lines cut off at
+// the end are missed only if the Head of the log is kept elsewhere.
+//
+// The log never holds a secret.
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options are the settings of a log. The zero value is good.
+type Options struct {
+	// MaxSize is the size in bytes at which a file is put aside and a new one begun;
+	// only a single line can make a file larger. 0 means 64 MiB.
+	MaxSize int64
+
+	// Keep is how many files that were put aside are kept. 0 means all.
+	Keep int
+
+	// Key makes each line carry an HMAC-SHA256, so that who has the files and not
+	// the key can't write a valid line. It has at least 32 bytes and is kept apart
+	// from the log. A log has a key from its first line on or never. nil: no key.
+	Key []byte
+
+	// LockTimeout is how long to wait for another process to let go of the log.
+	// 0 means 5 seconds; if negative Open does not wait.
+	LockTimeout time.Duration
+
+	// Log is told when events can't be written, and when they can again. nil:
+	// nobody is.
+	Log *slog.Logger
+}
+
+const (
+	// queued bounds the notes that wait to be written: half a megabyte, and their
+	// texts.
+	queued = 2048
+	// maxWrite bounds what is written at once, but for one line.
+	maxWrite = 256 << 10
+)
+
+// ErrClosed is returned by Append after Close.
+var ErrClosed = errors.New("the audit log is closed")
+
+// A Log writes an audit log. It is safe for concurrent use. Its owner closes it.
+type Log struct {
+	path    string
+	o       Options
+	lock    *os.File
+	notes   chan Event
+	appends chan pending
+	stop    chan struct{}
+	done    chan struct{}
+	closing sync.Once
+	dropped atomic.Uint64 // events that could not be written
+	synced  atomic.Pointer[Head]
+
+	// What follows is of the goroutine that writes.
+	encoder
+	file   *os.File // nil: to be created
+	size   int64    // of its whole lines
+	first  uint64   // the seq of its first line, if it has one
+	dirty  bool     // there may be half a line behind size
+	head   Head
+	told   uint64  // of dropped, what lines have said
+	own    []Event // of the log itself, to be written before all else
+	lines  []byte
+	failed error // of the last attempt to write
+	last   error // of the one before the end
+}
+
+// pending is an event on its way to the file.
+type pending struct {
+	Event
+	ctx  context.Context
+	done chan<- error // nil: nobody waits
+	own  bool         // to be tried again if it can't be written
+}
+
+// Append records an event, and returns when it is on disk. The events of
+// concurrent calls go there together. All that was noted before is written before.
+//
+// After an error the change must not be made. If the error is the one of ctx, the
+// event may have been recorded all the same: as for a change that could then not be
+// stored, append it once more, with Failed set.
+func (l *Log) Append(ctx context.Context, e Event) error {
+	if err := l.append(ctx, e); err != nil {
+		return fmt.Errorf("audit log %q: %s was not recorded: %w", l.path, e.Kind, err)
+	}
+	return nil
+}
+
+func (l *Log) append(ctx context.Context, e Event) error {
+	if e.Kind == "" || e.Kind.own() {
+		return errors.New("its kind is none for callers")
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	select {
+	case <-l.stop:
+		return ErrClosed
+	default:
+	}
+	done := make(chan error, 1)
+	select {
+	case l.appends <- pending{Event: e, ctx: ctx, done: done}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.stop:
+		return ErrClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done:
+	}
+	select {
+	case err := <-done:
+		return err
+	default: // handed over when the goroutine had looked for the last time
+		return ErrClosed
+	}
+}
+
+// Note records an event some time within the next second, if there is room in the
+// queue. It does not wait, and does no I/O. What was noted before Close is
+// written; a crash loses what was still in the queue.
+func (l *Log) Note(e Event) {
+	if e.Kind == "" || e.Kind.own() {
+		l.dropped.Add(1)
+		return
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if len(l.notes) < cap(l.notes) {
+		e.keep()
+		select {
+		case l.notes <- e:
+			return
+		default:
+		}
+	}
+	l.dropped.Add(1)
+}
+
+// Head returns the last line that is on disk for certain. What Append has recorded
+// is in it or before it.
+func (l *Log) Head() Head { return *l.synced.Load() }
+
+// Dropped returns how many events could not be written since Open.
+func (l *Log) Dropped() uint64 { return l.dropped.Load() }
+
+// Close writes what is queued and closes the log. The error says if the end could
+// not be written. A second call waits for the first and returns the same.
+func (l *Log) Close() error {
+	l.closing.Do(func() { close(l.stop) })
+	<-l.done
+	if l.last != nil {
+		return fmt.Errorf("audit log %q: closing it: %w", l.path, l.last)
+	}
+	return nil
+}
+
+func (l *Log) run() {
+	defer close(l.done)
+	l.commit(nil) // that it was opened
+	for {
+		var batch, appends []pending
+		stopping := false
+		select {
+		case e := <-l.notes:
+			batch = append(batch, pending{Event: e})
+		case p := <-l.appends:
+			appends = append(appends, p)
+		case <-l.stop:
+			stopping = true
+		}
+		// The appends are taken first: so all that was noted before one of them is
+		// among the notes that are taken next, and written before it.
+		for range len(l.appends) {
+			appends = append(appends, <-l.appends)
+		}
+		for range len(l.notes) {
+			batch = append(batch, pending{Event: <-l.notes})
+		}
+		batch = append(batch, appends...)
+		if stopping {
+			batch = append(batch, pending{Event: Event{Time: time.Now(), Kind: LogClosed, Via: ViaGateway}, own: true})
+		}
+		l.commit(batch)
+		if stopping {
+			l.last = l.failed
+			if l.file != nil {
+				l.last = errors.Join(l.last, l.file.Close())
+			}
+			l.last = errors.Join(l.last, l.lock.Close())
+			return
+		}
+	}
+}
+
+// commit writes a batch, and answers those who wait.
+func (l *Log) commit(batch []pending) {
+	if len(l.own) > 0 {
+		first := make([]pending, 0, len(l.own)+len(batch))
+		for _, e := range l.own {
+			first = append(first, pending{Event: e, own: true})
+		}
+		batch, l.own = append(first, batch...), nil
+	}
+	var live []pending
+	for _, p := range batch {
+		if p.ctx != nil && p.ctx.Err() != nil { // nobody waits any more
+			p.done <- p.ctx.Err()
+			continue
+		}
+		live = append(live, p)
+	}
+	if len(live) == 0 {
+		return
+	}
+	for len(live) > 0 {
+		n, err := l.write(live)
+		if err == nil && n == 0 {
+			err = l.rotate()
+		}
+		if err != nil {
+			l.fail(live, err)
+			return
+		}
+		answer(live[:n], nil)
+		live = live[n:]
+	}
+	if l.failed != nil {
+		l.failed = nil
+		l.warn(slog.LevelInfo, "the audit log is written again", "dropped", l.dropped.Load())
+	}
+}
+
+func answer(batch []pending, err error) {
+	for _, p := range batch {
+		if p.done != nil {
+			p.done <- err
+		}
+	}
+}
+
+// fail gives up a batch, but for the log's own events.
+func (l *Log) fail(batch []pending, err error) {
+	for _, p := range batch {
+		switch {
+		case p.own:
+			l.own = append(l.own, p.Event)
+		case p.done == nil:
+			l.dropped.Add(1)
+		}
+	}
+	if l.failed == nil {
+		l.warn(slog.LevelError, "the audit log can't be written: changes are refused, refused requests only counted", "error", err)
+	}
+	l.failed = err
+	answer(batch, err)
+}
+
+func (l *Log) warn(level slog.Level, message string, args ...any) {
+	if l.o.Log != nil {
+		l.o.Log.Log(context.Background(), level, message, append(args, "path", l.path)...)
+	}
+}
+
+// write writes as many events of the batch as fit, in one call, and makes them
+// durable if somebody waits. It returns 0 if the file has no room for even one.
+// On an error nothing of the batch is in the file.
+func (l *Log) write(batch []pending) (int, error) {
+	if err := l.ready(); err != nil {
+		return 0, err
+	}
+	head, n, durable := l.head, 0, false
+	dropped := l.dropped.Load()
+	missing := dropped - l.told
+	l.lines = l.lines[:0]
+	for _, p := range batch {
+		with, next := l.encoder.append(l.lines, head, p.Event, missing)
+		full := l.size > 0 || n > 0
+		if full && l.size+int64(len(with)) > l.o.MaxSize || n > 0 && len(with) > maxWrite {
+			break
+		}
+		l.lines, head, missing = with, next, 0
+		n++
+		durable = durable || p.own || p.done != nil
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	_, err := l.file.Write(l.lines)
+	if err == nil && durable {
+		err = l.file.Sync()
+	}
+	if err != nil {
+		// Half a line would end the chain. If it can't be cut off now, ready does it
+		// before the next. After a failed sync the kernel may have forgotten earlier
+		// notes too, which the chain shows after a crash of the machine.
+		l.dirty = true
+		_ = l.cut()
+		return 0, err
+	}
+	if l.size == 0 {
+		l.first = l.head.Seq + 1
+	}
+	l.size += int64(len(l.lines))
+	l.head, l.told = head, dropped
+	if durable {
+		l.synced.Store(&head)
+	}
+	return n, nil
+}
