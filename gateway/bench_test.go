@@ -28,7 +28,7 @@ const (
 
 // serving returns a function that serves one request as a script makes it, with a
 // token, or a person's browser, all but the way through the next handler.
-func serving(t testing.TB, method string, class gateway.Class) func() {
+func serving(t testing.TB, method string, class gateway.Class, limits *token.Limits) func() {
 	t.Helper()
 	store, err := boltstore.Open(filepath.Join(t.TempDir(), "tokens.db"), boltstore.Options{})
 	if err != nil {
@@ -44,7 +44,7 @@ func serving(t testing.TB, method string, class gateway.Class) func() {
 			t.Error(err)
 		}
 	})
-	_, secret, err := directory.Create(t.Context(), token.Request{User: "release-bot", Expires: "never", Actor: "test"})
+	_, secret, err := directory.Create(t.Context(), token.Request{User: "release-bot", Expires: "never", Limits: limits, Actor: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,18 +106,32 @@ func serving(t testing.TB, method string, class gateway.Class) func() {
 	}
 }
 
+// served are the requests that are measured, and how often they may allocate.
+var served = []struct {
+	name, method string
+	class        gateway.Class
+	limits       *token.Limits
+	most         float64
+}{
+	{"token GET", "GET", gateway.ClassToken, nil, 6},
+	{"token POST", "POST", gateway.ClassToken, nil, 12},
+	{"limited token GET", "GET", gateway.ClassToken, &token.Limits{
+		Scopes: []string{"build:team/**", "cancel:team/**", "read:other", "read:team/**"}, Sources: []string{"192.0.2.0/24", "10.0.0.0/8"},
+	}, 6},
+	{"session GET", "GET", gateway.ClassSession, nil, 6},
+	{"session POST", "POST", gateway.ClassSession, nil, 18},
+}
+
 func BenchmarkGate(b *testing.B) {
-	for _, class := range []gateway.Class{gateway.ClassToken, gateway.ClassSession} {
-		for _, method := range []string{"GET", "POST"} {
-			b.Run(class.String()+" "+method, func(b *testing.B) {
-				serve := serving(b, method, class)
+	for _, s := range served {
+		b.Run(s.name, func(b *testing.B) {
+			serve := serving(b, s.method, s.class, s.limits)
+			serve()
+			b.ReportAllocs()
+			for b.Loop() {
 				serve()
-				b.ReportAllocs()
-				for b.Loop() {
-					serve()
-				}
-			})
-		}
+			}
+		})
 	}
 }
 
@@ -125,24 +139,15 @@ func BenchmarkGate(b *testing.B) {
 // makes do with 7, one by a browser with 11, but under the race detector a sync.Pool
 // forgets some of what it is given, at random: the best of a hundred counts.
 func TestAllocations(t *testing.T) {
-	for _, tt := range []struct {
-		method string
-		class  gateway.Class
-		most   float64
-	}{
-		{"GET", gateway.ClassToken, 6},
-		{"POST", gateway.ClassToken, 12},
-		{"GET", gateway.ClassSession, 6},
-		{"POST", gateway.ClassSession, 18},
-	} {
-		serve := serving(t, tt.method, tt.class)
+	for _, s := range served {
+		serve := serving(t, s.method, s.class, s.limits)
 		serve()
 		n := testing.AllocsPerRun(1, serve)
 		for range 99 {
 			n = min(n, testing.AllocsPerRun(1, serve))
 		}
-		if n > tt.most {
-			t.Errorf("%s %s: %v allocations, want at most %v", tt.class, tt.method, n, tt.most)
+		if n > s.most {
+			t.Errorf("%s: %v allocations, want at most %v", s.name, n, s.most)
 		}
 	}
 }

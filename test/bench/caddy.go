@@ -140,9 +140,9 @@ func (c *caddy) explain(err error) error {
 }
 
 // createToken issues a token for user and returns its secret.
-func (c *caddy) createToken(ctx context.Context) (secret string, err error) {
-	cmd := exec.CommandContext(ctx, c.binary, "crumbgate", "token", "create",
-		"--user", user, "--name", "bench", "--quiet", "--address", c.admin)
+func (c *caddy) createToken(ctx context.Context, name string, flags ...string) (secret string, err error) {
+	cmd := exec.CommandContext(ctx, c.binary, append([]string{"crumbgate", "token", "create",
+		"--user", user, "--name", name, "--quiet", "--address", c.admin}, flags...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

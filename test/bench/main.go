@@ -109,6 +109,7 @@ type variant struct {
 	post   bool
 	secret string // what it sends instead of the token
 	crumb  bool   // whether the client brings crumb and session itself
+	scoped bool   // whether it sends the token that has limits
 	fetch  bool   // whether it sends what a browser does, without a secret, for a page of the site
 }
 
@@ -139,6 +140,12 @@ var variants = []variant{
 		site: "crumbgate\nreverse_proxy GATED\n",
 	},
 	{
+		name: "limited-get", base: "bare-get",
+		what:   "crumbgate, GET with a token that has scopes and a network",
+		site:   "crumbgate\nreverse_proxy GATED\n",
+		scoped: true,
+	},
+	{
 		name: "forward-auth", base: "bare-get",
 		what: "forward_auth to a service that only says yes",
 		site: "forward_auth YES {\nuri /\n}\nreverse_proxy DIRECT\n",
@@ -157,33 +164,35 @@ var variants = []variant{
 	},
 	{
 		name:  "bare-fetch-get",
-		what:  "reverse_proxy alone, GET by a browser",
-		site:  "reverse_proxy DIRECT\n",
+		what:  "reverse_proxy behind a sign-in, GET by a browser",
+		site:  signIn + "reverse_proxy DIRECT\n",
 		fetch: true,
 	},
 	{
 		name: "session-get", base: "bare-fetch-get",
 		what:  "crumbgate, GET by a browser of who has signed in",
-		site:  signedIn,
+		site:  signIn + signedIn,
 		fetch: true,
 	},
 	{
 		name: "bare-fetch-post",
-		what: "reverse_proxy alone, POST by a browser",
-		site: "reverse_proxy DIRECT\n",
+		what: "reverse_proxy behind a sign-in, POST by a browser",
+		site: signIn + "reverse_proxy DIRECT\n",
 		post: true, crumb: true, fetch: true,
 	},
 	{
 		name: "session-post", base: "bare-fetch-post",
 		what: "crumbgate, POST by a browser of who has signed in, its crumb verified",
-		site: signedIn,
+		site: signIn + signedIn,
 		post: true, crumb: true, fetch: true,
 	},
 }
 
-// signedIn is a site where everybody is user: what a sign-in costs is not
-// crumbgate's.
-const signedIn = "vars user " + user + "\ncrumbgate {\nsession {\nuser {http.vars.user}\n}\n}\nreverse_proxy GATED\n"
+// signIn is one by which everybody is user. It stands before the bare ones too: what a
+// sign-in costs is not crumbgate's.
+const signIn = "vars user " + user + "\n"
+
+const signedIn = "crumbgate {\nsession {\nuser {http.vars.user}\n}\n}\nreverse_proxy GATED\n"
 
 // A password for basic_auth, as long as a token, and what `caddy hash-password`
 // made of it at its default cost.
@@ -227,9 +236,12 @@ func compare(ctx context.Context, s settings, dir, binary string, up upstream, c
 		return err
 	}
 	defer gate.stop()
-	secret := password
+	secret, limited := password, password
 	if withGate {
-		if secret, err = gate.createToken(ctx); err != nil {
+		if secret, err = gate.createToken(ctx, "bench"); err != nil {
+			return err
+		}
+		if limited, err = gate.createToken(ctx, "limited", "--scope", "build:team/**", "--scope", "read:bench", "--source", "127.0.0.0/8"); err != nil {
 			return err
 		}
 	}
@@ -237,7 +249,11 @@ func compare(ctx context.Context, s settings, dir, binary string, up upstream, c
 	targets := make([]target, len(chosen))
 	r.Variants = make([]*measurement, len(chosen))
 	for i, v := range chosen {
-		targets[i] = v.target(fmt.Sprintf("127.0.0.1:%d", ports[i]), cmp.Or(v.secret, secret))
+		own := cmp.Or(v.secret, secret)
+		if v.scoped {
+			own = limited
+		}
+		targets[i] = v.target(fmt.Sprintf("127.0.0.1:%d", ports[i]), own)
 		r.Variants[i] = newMeasurement(v)
 		progress("warming up %s", v.name)
 		if _, err := measure(ctx, targets[i], s.Conns, s.Duration); err != nil {

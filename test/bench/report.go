@@ -147,6 +147,7 @@ func (r *report) conclude() {
 		{"token POST of bare POST", "token-post", "bare-post", 0.95},
 		{"session GET of bare GET", "session-get", "bare-fetch-get", 0.95},
 		{"session POST of bare POST", "session-post", "bare-fetch-post", 0.93},
+		{"limited token GET of bare", "limited-get", "bare-get", 0.96},
 		{"token GET of forward_auth", "token-get", "forward-auth", 1.6},
 	} {
 		what, of := byName[g.what], byName[g.of]
