@@ -109,10 +109,16 @@ func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
 	return f, err
 }
 
-// Wide tells whether a filter wants all tokens, so that a mistake would be
-// expensive.
+// Wide tells whether a filter wants all tokens, or all that can be used, so that a
+// mistake would be expensive.
 func (f Filter) Wide() bool {
 	f.Revoked = false
+	if f.State == "active" {
+		f.State = ""
+	}
+	if strings.Trim(f.Name, "*") == "" {
+		f.Name = ""
+	}
 	return f == Filter{}
 }
 
