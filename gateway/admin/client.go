@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,8 +20,13 @@ import (
 const (
 	// timeout bounds a whole exchange with the gateway.
 	timeout = 30 * time.Second
-	// maxAnswer bounds, in bytes, what the client reads: about 150,000 tokens.
+	// changeTimeout bounds the wait for a change of many tokens: each hundred or so
+	// have to reach the disk.
+	changeTimeout = 10 * time.Minute
+	// maxAnswer bounds, in bytes, what the client reads at once: about 100,000 tokens.
 	maxAnswer = 64 << 20
+	// maxRow bounds, in bytes, each row of a list that is read row by row.
+	maxRow = 1 << 20
 )
 
 // Do sends a request to the admin endpoint of a gateway. It returns what the
@@ -87,33 +94,118 @@ func (c *Client) CreateToken(ctx context.Context, req CreateRequest) (CreatedTok
 // Tokens lists the tokens of a user, or all if user is "", the revoked ones only
 // if all is set.
 func (c *Client) Tokens(ctx context.Context, user string, all bool) (TokenList, error) {
-	params := url.Values{}
-	if user != "" {
-		params.Set("user", user)
+	list := TokenList{Tokens: []Token{}}
+	for t, err := range c.List(ctx, Query{Filter: Filter{User: Text(user), All: all}}) {
+		if err != nil {
+			return TokenList{}, err
+		}
+		list.Tokens = append(list.Tokens, t)
 	}
-	if all {
-		params.Set("all", "true")
+	return list, nil
+}
+
+// List yields the tokens that a query wants as they come, and ends with an error
+// if not all do.
+func (c *Client) List(ctx context.Context, q Query) iter.Seq2[Token, error] {
+	params := q.Texts()
+	if q.Sort != "" {
+		params.Set("sort", q.Sort)
 	}
-	return call[TokenList](ctx, c, http.MethodGet, "tokens?"+params.Encode(), nil)
+	if q.Limit != 0 {
+		params.Set("limit", strconv.Itoa(q.Limit))
+	}
+	return rows[Token](ctx, c, http.MethodGet, "tokens?"+params.Encode(), nil)
+}
+
+// RevokeTokens revokes the tokens that a request wants, if it is no dry run, and yields
+// them.
+func (c *Client) RevokeTokens(ctx context.Context, req BulkRequest) iter.Seq2[Token, error] {
+	return rows[Token](ctx, c, http.MethodPost, "tokens/revoke", req)
+}
+
+// SuspendTokens suspends the tokens that a request wants, if it is no dry run, and yields
+// them.
+func (c *Client) SuspendTokens(ctx context.Context, req BulkRequest) iter.Seq2[Token, error] {
+	return rows[Token](ctx, c, http.MethodPost, "tokens/suspend", req)
+}
+
+// ResumeTokens resumes the tokens that a request wants, if it is no dry run, and yields
+// them.
+func (c *Client) ResumeTokens(ctx context.Context, req BulkRequest) iter.Seq2[Token, error] {
+	return rows[Token](ctx, c, http.MethodPost, "tokens/resume", req)
 }
 
 // Token returns the token of an id.
 func (c *Client) Token(ctx context.Context, id string) (Token, error) {
-	parsed, err := ParseID(id) // a wrong one could be a secret, and paths are logged
-	if err != nil {
-		return Token{}, err
-	}
-	return call[Token](ctx, c, http.MethodGet, "tokens/"+parsed.String(), nil)
+	return callOne[Token](ctx, c, http.MethodGet, id, "", nil)
 }
 
 // RevokeToken revokes the token of an id, if it is not revoked already.
 func (c *Client) RevokeToken(ctx context.Context, id, actor string) (Token, error) {
-	parsed, err := ParseID(id)
-	if err != nil {
-		return Token{}, err
-	}
+	return c.RevokeTokenFor(ctx, id, "", actor)
+}
+
+// RevokeTokenFor is RevokeToken for a reason, which people are told.
+func (c *Client) RevokeTokenFor(ctx context.Context, id, why, actor string) (Token, error) {
 	params := url.Values{"actor": {actor}}
-	return call[Token](ctx, c, http.MethodDelete, "tokens/"+parsed.String()+"?"+params.Encode(), nil)
+	if why != "" {
+		params.Set("why", why)
+	}
+	return callOne[Token](ctx, c, http.MethodDelete, id, "?"+params.Encode(), nil)
+}
+
+// RenameToken gives the token of an id another name.
+func (c *Client) RenameToken(ctx context.Context, id string, req RenameRequest) (Token, error) {
+	return callOne[Token](ctx, c, http.MethodPost, id, "/rename", req)
+}
+
+// RotateToken makes a token in place of the one of an id.
+func (c *Client) RotateToken(ctx context.Context, id string, req Rotation) (RotatedToken, error) {
+	return callOne[RotatedToken](ctx, c, http.MethodPost, id, "/rotate", req)
+}
+
+// SuspendToken suspends the token of an id, if it is not suspended already.
+func (c *Client) SuspendToken(ctx context.Context, id string, req StateRequest) (Token, error) {
+	return callOne[Token](ctx, c, http.MethodPost, id, "/suspend", req)
+}
+
+// ResumeToken resumes the token of an id, if it is suspended.
+func (c *Client) ResumeToken(ctx context.Context, id string, req StateRequest) (Token, error) {
+	return callOne[Token](ctx, c, http.MethodPost, id, "/resume", req)
+}
+
+// LimitToken changes the limits of the token of an id.
+func (c *Client) LimitToken(ctx context.Context, id string, update LimitsUpdate) (Token, error) {
+	return callOne[Token](ctx, c, http.MethodPatch, id, "/limits", update)
+}
+
+// SuggestScopes tells what scopes the token of an id needs.
+func (c *Client) SuggestScopes(ctx context.Context, id string) (Suggestion, error) {
+	return callOne[Suggestion](ctx, c, http.MethodGet, id, "/suggest", nil)
+}
+
+// Report tells what should be done about tokens, and lists the first few of each
+// category: as many as limit says, or 100 if it is negative.
+func (c *Client) Report(ctx context.Context, limit int) (Report, error) {
+	path := "report"
+	if limit >= 0 {
+		path += "?limit=" + strconv.Itoa(limit)
+	}
+	return call[Report](ctx, c, http.MethodGet, path, nil)
+}
+
+// ImportTokens takes over tokens of Jenkins, at most token.MaxImport.
+func (c *Client) ImportTokens(ctx context.Context, req ImportRequest) (ImportResult, error) {
+	return call[ImportResult](ctx, c, http.MethodPost, "import", req)
+}
+
+// Export yields the tokens of a user, or of all if user is "", with their digests.
+func (c *Client) Export(ctx context.Context, user, actor string) iter.Seq2[TransferToken, error] {
+	params := url.Values{"actor": {actor}}
+	if user != "" {
+		params.Set("user", user)
+	}
+	return rows[TransferToken](ctx, c, http.MethodGet, "export?"+params.Encode(), nil)
 }
 
 // User returns what is known of a user.
@@ -124,6 +216,12 @@ func (c *Client) User(ctx context.Context, id string) (User, error) {
 // UpdateUser changes what is known of a user.
 func (c *Client) UpdateUser(ctx context.Context, id string, update UserUpdate) (User, error) {
 	return call[User](ctx, c, http.MethodPatch, "users?"+url.Values{"id": {id}}.Encode(), update)
+}
+
+// DisableUser refuses all tokens of a user, or lets them in again.
+func (c *Client) DisableUser(ctx context.Context, id string, disabled bool, actor string) (User, error) {
+	change := UserChange{UserUpdate: UserUpdate{Actor: actor}, Disabled: &disabled}
+	return call[User](ctx, c, http.MethodPatch, "users?"+url.Values{"id": {id}}.Encode(), change)
 }
 
 // CrumbKeys lists the keys of the gateway's crumbs.
@@ -141,41 +239,128 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	return call[Health](ctx, c, http.MethodGet, "health", nil)
 }
 
+// callOne sends a request about the token of an id, to the path of the token and
+// what follows that.
+func callOne[Answer any](ctx context.Context, c *Client, method, id, rest string, body any) (answer Answer, err error) {
+	parsed, err := ParseID(id) // a wrong one could be a secret, and paths are logged
+	if err != nil {
+		return answer, err
+	}
+	return call[Answer](ctx, c, method, "tokens/"+parsed.String()+rest, body)
+}
+
 // call sends one request and reads its answer. A nil body sends none.
 func call[Answer any](ctx context.Context, c *Client, method, path string, body any) (answer Answer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return answer, err
+	}
+	defer resp.Body.Close()
+	text, err := readAll(resp)
+	if err != nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return answer, misunderstood(err)
+	}
+	return answer, nil
+}
+
+// send sends one request and returns its answer if that is no refusal. The caller
+// closes the body.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	header := http.Header{"Accept": {"application/json"}}
 	var content io.Reader
 	if body != nil {
 		encoded, err := json.Marshal(body)
 		if err != nil {
-			return answer, err
+			return nil, err
 		}
 		header.Set("Content-Type", "application/json")
 		content = bytes.NewReader(encoded)
 	}
 	resp, err := c.do(ctx, method, Prefix+path, header, content)
-	if err != nil {
-		return answer, err
+	if err != nil || resp.StatusCode < 300 {
+		return resp, err
 	}
 	defer resp.Body.Close()
+	text, err := readAll(resp)
+	if err != nil {
+		return nil, err
+	}
+	failure := &Error{Status: resp.StatusCode}
+	if json.Unmarshal(text, failure) != nil || failure.Text == "" {
+		failure.Text = fmt.Sprintf("the admin endpoint answered %s, which no crumbgate does: is it of a Caddy that has the crumbgate module?", resp.Status)
+	}
+	return nil, failure
+}
+
+func readAll(resp *http.Response) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return answer, fmt.Errorf("reading the gateway's answer: %w", err)
+		return nil, fmt.Errorf("reading the gateway's answer: %w", err)
 	}
 	if len(text) > maxAnswer {
-		return answer, fmt.Errorf("the gateway's answer has more than %d MiB: name a user to list fewer tokens", maxAnswer>>20)
+		return nil, fmt.Errorf("the gateway's answer has more than %d MiB: ask about fewer tokens at once", maxAnswer>>20)
 	}
-	if resp.StatusCode >= 300 {
-		failure := &Error{Status: resp.StatusCode}
-		if json.Unmarshal(text, failure) != nil || failure.Text == "" {
-			failure.Text = fmt.Sprintf("the admin endpoint answered %s, which no crumbgate does: is it of a Caddy that has the crumbgate module?", resp.Status)
+	return text, nil
+}
+
+func misunderstood(err error) error {
+	return fmt.Errorf("the gateway's answer is not understood: is it of another version? (%w)", err)
+}
+
+// rows yields the rows of {"tokens":[…], …} as they come. Each has to come in time,
+// and what the caller does with it may take any.
+func rows[Row any](ctx context.Context, c *Client, method, path string, body any) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		patience := timeout
+		if method != http.MethodGet {
+			patience = changeTimeout
 		}
-		return answer, failure
+		late := time.AfterFunc(patience, func() { cancel(context.DeadlineExceeded) })
+		defer late.Stop()
+		var none Row
+		fail := func(err error) { yield(none, err) }
+
+		resp, err := c.send(ctx, method, path, body)
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer resp.Body.Close()
+		limited := &io.LimitedReader{R: resp.Body, N: maxRow}
+		decoder := json.NewDecoder(limited)
+		for _, want := range []json.Token{json.Delim('{'), "tokens", json.Delim('[')} {
+			switch got, err := decoder.Token(); {
+			case err != nil:
+				fail(misunderstood(err))
+				return
+			case got != want:
+				fail(misunderstood(fmt.Errorf("%v in place of %v", got, want)))
+				return
+			}
+		}
+		for decoder.More() {
+			var row Row
+			if err := decoder.Decode(&row); err != nil {
+				fail(fmt.Errorf("reading the gateway's answer, which is not complete: %w", err))
+				return
+			}
+			late.Stop()
+			if !yield(row, nil) {
+				return
+			}
+			late.Reset(timeout)
+			limited.N = maxRow
+		}
+		// A list that was cut off has no end.
+		if _, err := decoder.Token(); err != nil {
+			fail(fmt.Errorf("reading the gateway's answer, which is not complete: %w", err))
+		}
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return answer, fmt.Errorf("the gateway's answer is not understood: is it of another version? (%w)", err)
-	}
-	return answer, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -35,10 +36,10 @@ func TestClient(t *testing.T) {
 	if made.User != "a/li ce" || made.Name != "deploy" || made.Expires != 0 || made.CreatedBy != "root" || !strings.HasPrefix(made.Secret, "11") {
 		t.Errorf("made %+v", made)
 	}
-	if got, err := c.Token(ctx, made.ID); err != nil || got != made.Token {
+	if got, err := c.Token(ctx, made.ID); err != nil || !reflect.DeepEqual(got, made.Token) {
 		t.Errorf("Token = %+v, %v, want %+v", got, err, made.Token)
 	}
-	if got, err := c.Tokens(ctx, "A/LI CE", false); err != nil || len(got.Tokens) != 1 || got.Tokens[0] != made.Token {
+	if got, err := c.Tokens(ctx, "A/LI CE", false); err != nil || len(got.Tokens) != 1 || !reflect.DeepEqual(got.Tokens[0], made.Token) {
 		t.Errorf("Tokens = %+v, %v, want %+v", got, err, made.Token)
 	}
 	name := "Alice"

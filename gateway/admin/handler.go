@@ -11,20 +11,24 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
 )
 
 const (
-	maxBody      = 64 << 10 // bytes, of a request
-	maxActor     = 128      // bytes
+	maxBody  = 64 << 10 // bytes, of a request
+	maxActor = 128      // bytes
+	maxWhy   = 255      // bytes
+
+	via          = "admin api" // in the audit log
 	defaultActor = "admin api"
 )
 
@@ -45,9 +49,11 @@ var statuses = []struct {
 	{token.ErrNotFound, http.StatusNotFound},
 	{errMethod, http.StatusMethodNotAllowed},
 	{token.ErrDuplicate, http.StatusConflict},
+	{token.ErrConflict, http.StatusConflict},
 	{errTooLarge, http.StatusRequestEntityTooLarge},
 	{errMediaType, http.StatusUnsupportedMediaType},
 	{token.ErrStore, http.StatusServiceUnavailable},
+	{token.ErrAudit, http.StatusServiceUnavailable},
 	{errNotOpen, http.StatusServiceUnavailable},
 }
 
@@ -71,6 +77,10 @@ type handler struct {
 	crumbKeys func() (*crumb.Keys, error)
 	rotated   func(actor string, dropped bool)
 	now       func() time.Time
+
+	// limits is held while limits are read and replaced: two changes at once would
+	// undo one of them, and a token do more than it should.
+	limits sync.Mutex
 }
 
 // An action answers a request, or returns why not before it has written anything.
@@ -89,11 +99,23 @@ func NewHandler(cfg Config) http.Handler {
 	}
 	mux := http.NewServeMux()
 	for path, actions := range map[string]map[string]action{
-		"tokens":      {http.MethodGet: h.list, http.MethodPost: h.create},
-		"tokens/{id}": {http.MethodGet: h.show, http.MethodDelete: h.revoke},
-		"users":       {http.MethodGet: h.showUser, http.MethodPatch: h.updateUser},
-		"crumb-keys":  {http.MethodGet: h.listCrumbKeys, http.MethodPost: h.rotateCrumbKeys},
-		"health":      {http.MethodGet: h.health},
+		"tokens":              {http.MethodGet: h.list, http.MethodPost: h.create},
+		"tokens/revoke":       {http.MethodPost: h.many(revoking)},
+		"tokens/suspend":      {http.MethodPost: h.many(suspending)},
+		"tokens/resume":       {http.MethodPost: h.many(resuming)},
+		"tokens/{id}":         {http.MethodGet: h.show, http.MethodDelete: h.revoke},
+		"tokens/{id}/rename":  {http.MethodPost: h.rename},
+		"tokens/{id}/rotate":  {http.MethodPost: h.rotate},
+		"tokens/{id}/suspend": {http.MethodPost: h.suspend},
+		"tokens/{id}/resume":  {http.MethodPost: h.resume},
+		"tokens/{id}/limits":  {http.MethodPatch: h.limit},
+		"tokens/{id}/suggest": {http.MethodGet: h.suggest},
+		"users":               {http.MethodGet: h.showUser, http.MethodPatch: h.updateUser},
+		"report":              {http.MethodGet: h.report},
+		"import":              {http.MethodPost: h.importTokens},
+		"export":              {http.MethodGet: h.export},
+		"crumb-keys":          {http.MethodGet: h.listCrumbKeys, http.MethodPost: h.rotateCrumbKeys},
+		"health":              {http.MethodGet: h.health},
 	} {
 		mux.Handle(Prefix+path, h.serve(actions))
 	}
@@ -122,6 +144,7 @@ func (h *handler) serve(actions map[string]action) http.HandlerFunc {
 			fail(w, errorf(errNotOpen, "the token store is not open: %v", err))
 			return
 		}
+		r = r.WithContext(token.From(r.Context(), via, r.RemoteAddr))
 		if err := act(w, r, directory); err != nil {
 			fail(w, err)
 		}
@@ -129,22 +152,16 @@ func (h *handler) serve(actions map[string]action) http.HandlerFunc {
 }
 
 func (h *handler) create(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
-	if _, err := query(r); err != nil {
-		return err
-	}
 	var req CreateRequest
-	if err := decode(w, r, &req); err != nil {
-		return err
-	}
-	actor, err := parseActor(req.Actor)
+	actor, err := body(w, r, &req, &req.Actor)
 	if err != nil {
 		return err
 	}
 	wanted := token.Request{
 		User: req.User, Name: req.Name, Expires: req.Expires, Format: req.Format,
-		Actor: actor,
+		Limits: req.limits(), Actor: actor,
 	}
-	if !req.Empty() {
+	if !req.UserUpdate.Empty() {
 		profile := req.profile()
 		wanted.Profile = &profile
 	}
@@ -159,53 +176,50 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, d *token.Direct
 }
 
 func (h *handler) list(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
-	params, err := query(r, "user", "all")
+	params, err := query(r, append([]string{"sort", "limit"}, token.FilterFields...)...)
 	if err != nil {
 		return err
 	}
-	all := false
-	if params.Has("all") {
-		if all, err = strconv.ParseBool(params.Get("all")); err != nil {
-			return errorf(token.ErrInvalid, "all=%q is neither true nor false", params.Get("all"))
-		}
+	filter, arrange, err := parseQuery(params, h.now())
+	if err != nil {
+		return err
 	}
-	owner := user.ID("")
-	if params.Has("user") {
-		if owner, err = user.ParseID(params.Get("user")); err != nil {
-			return errorf(token.ErrInvalid, "%v", err)
-		}
-	}
-	found := d.List(func(t *token.Token) bool {
-		record := t.Record()
-		return (all || record.State != token.Revoked) &&
-			(owner == "" || user.CaseInsensitive.Equal(owner, record.Owner))
-	})
-
-	// One by one, so that a long list is never in memory as a whole.
 	header(w, http.StatusOK)
+	h.stream(w, arrange(d.Select(filter)), "")
+	return nil
+}
+
+// stream writes tokens one by one, so that a long list is never in memory as a
+// whole, and then the other fields of the object.
+func (h *handler) stream(w http.ResponseWriter, tokens []*token.Token, rest string) {
+	now := h.now()
+	each(w, len(tokens), func(i int) any { return tokenOf(tokens[i], now) }, rest)
+}
+
+// each answers with a list of n rows, the first of which does not wait for the
+// others.
+func each(w http.ResponseWriter, n int, row func(int) any, rest string) {
 	encoder := json.NewEncoder(w)
 	_, _ = io.WriteString(w, `{"tokens":[`)
-	for i, t := range found {
+	for i := range n {
 		if i > 0 {
 			_, _ = io.WriteString(w, ",")
 		}
-		if err := encoder.Encode(tokenOf(t, h.now())); err != nil {
-			return nil // the client has gone
+		if err := encoder.Encode(row(i)); err != nil {
+			return // the client has gone
+		}
+		if i == 0 {
+			_ = http.NewResponseController(w).Flush() // all the same if w can't
 		}
 	}
-	_, _ = io.WriteString(w, "]}\n")
-	return nil
+	_, _ = io.WriteString(w, "]"+rest+"}\n")
 }
 
 func (h *handler) show(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
 	if _, err := query(r); err != nil {
 		return err
 	}
-	id, err := ParseID(r.PathValue("id"))
-	if err != nil {
-		return errorf(token.ErrInvalid, "%v", err)
-	}
-	found, err := d.Get(r.Context(), id)
+	found, err := one(r, d)
 	if err != nil {
 		return err
 	}
@@ -213,8 +227,25 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request, d *token.Director
 	return nil
 }
 
+// one returns the token that a path names.
+func one(r *http.Request, d *token.Directory) (*token.Token, error) {
+	id, err := pathID(r)
+	if err != nil {
+		return nil, err
+	}
+	return d.Get(r.Context(), id)
+}
+
+func pathID(r *http.Request) (uuid.UUID, error) {
+	id, err := ParseID(r.PathValue("id"))
+	if err != nil {
+		return id, errorf(token.ErrInvalid, "%v", err)
+	}
+	return id, nil
+}
+
 func (h *handler) revoke(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
-	params, err := query(r, "actor")
+	params, err := query(r, "actor", "why")
 	if err != nil {
 		return err
 	}
@@ -222,15 +253,137 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request, d *token.Direct
 	if err != nil {
 		return err
 	}
-	id, err := ParseID(r.PathValue("id"))
-	if err != nil {
-		return errorf(token.ErrInvalid, "%v", err)
+	why := params.Get("why")
+	if err := checkWhy(why); err != nil {
+		return err
 	}
-	revoked, err := d.Revoke(r.Context(), id, actor)
+	found, err := one(r, d)
 	if err != nil {
 		return err
 	}
-	answer(w, http.StatusOK, tokenOf(revoked, h.now()))
+	if _, err := d.RevokeAll(r.Context(), []*token.Token{found}, why, actor); err != nil {
+		return err
+	}
+	answer(w, http.StatusOK, tokenOf(found, h.now()))
+	return nil
+}
+
+func (h *handler) rename(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
+	var req RenameRequest
+	actor, err := body(w, r, &req, &req.Actor)
+	if err != nil {
+		return err
+	}
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	renamed, err := d.Rename(r.Context(), id, req.Name, actor)
+	if err != nil {
+		return err
+	}
+	answer(w, http.StatusOK, tokenOf(renamed, h.now()))
+	return nil
+}
+
+func (h *handler) rotate(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
+	var req Rotation
+	actor, err := body(w, r, &req, &req.Actor)
+	if err != nil {
+		return err
+	}
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	made, secret, old, err := d.Rotate(r.Context(), id, token.Rotation{Overlap: req.Overlap, Expires: req.Expires, Actor: actor})
+	if err != nil {
+		return err
+	}
+	now := h.now()
+	rotated := RotatedToken{CreatedToken: CreatedToken{Token: tokenOf(made, now), Secret: secret.Reveal()}, Old: tokenOf(old, now)}
+	w.Header().Set("Location", Prefix+"tokens/"+rotated.ID)
+	answer(w, http.StatusCreated, rotated)
+	return nil
+}
+
+func (h *handler) suspend(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
+	return h.setState(w, r, d, suspending)
+}
+
+func (h *handler) resume(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
+	return h.setState(w, r, d, resuming)
+}
+
+func (h *handler) setState(w http.ResponseWriter, r *http.Request, d *token.Directory, what *changing) error {
+	var req StateRequest
+	actor, err := body(w, r, &req, &req.Actor)
+	if err != nil {
+		return err
+	}
+	if err := what.check(req.Why); err != nil {
+		return err
+	}
+	found, err := one(r, d)
+	if err != nil {
+		return err
+	}
+	if _, err := what.do(r.Context(), d, []*token.Token{found}, req.Why, actor); err != nil {
+		return err
+	}
+	if found.Record().State == token.Revoked { // nothing ever makes it another
+		return errorf(token.ErrConflict, "token %s is revoked, which can't be undone", found.Record().ID)
+	}
+	answer(w, http.StatusOK, tokenOf(found, h.now()))
+	return nil
+}
+
+func (h *handler) limit(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
+	var update LimitsUpdate
+	actor, err := body(w, r, &update, &update.Actor)
+	if err != nil {
+		return err
+	}
+	if update.Empty() {
+		return errorf(token.ErrInvalid, "nothing to change: give scopes, observe, sources, rate or max_uses")
+	}
+	h.limits.Lock()
+	defer h.limits.Unlock()
+	found, err := one(r, d)
+	if err != nil {
+		return err
+	}
+	limits := update.apply(limitsOf(found.Record().Limits))
+	limited, err := d.SetLimits(r.Context(), found.Record().ID, limits.limits(), actor)
+	if err != nil {
+		return err
+	}
+	answer(w, http.StatusOK, tokenOf(limited, h.now()))
+	return nil
+}
+
+func (h *handler) suggest(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	found, err := one(r, d)
+	if err != nil {
+		return err
+	}
+	record, needs := found.Record(), found.Needs()
+	switch {
+	case len(needs) > 0:
+	case record.Observed():
+		return errorf(token.ErrConflict, "token %s has not been seen to do anything yet: ask again after it has done its work", record.ID)
+	default:
+		return errorf(token.ErrConflict, "token %s isn't observed, so nobody knows what it does: give it scopes and observe, "+
+			"as in token limit %[1]s --scope read --observe, and ask again after it has done its work", record.ID)
+	}
+	scopes := policy.Suggest(needs)
+	answer(w, http.StatusOK, Suggestion{
+		Scopes: append([]string{}, scopes...), Now: append([]string{}, limitsOf(record.Limits).Scopes...), // [] and not null
+		Observe: record.Observed(), Needs: len(needs),
+	})
 	return nil
 }
 
@@ -252,18 +405,25 @@ func (h *handler) updateUser(w http.ResponseWriter, r *http.Request, d *token.Di
 	if err != nil {
 		return err
 	}
-	var update UserUpdate
-	if err := decode(w, r, &update); err != nil {
+	var change UserChange
+	if err := decode(w, r, &change, maxBody); err != nil {
 		return err
 	}
-	actor, err := parseActor(update.Actor)
+	actor, err := parseActor(change.Actor)
 	if err != nil {
 		return err
 	}
-	if update.Empty() {
-		return errorf(token.ErrInvalid, "nothing to change: give groups, mail or display_name")
+	var profile *token.Profile
+	switch {
+	case change.Disabled == nil && change.Empty():
+		return errorf(token.ErrInvalid, "nothing to change: give groups, mail or display_name, or disabled")
+	case change.Disabled == nil:
+		profile, err = d.SetProfile(r.Context(), params.Get("id"), change.profile(), actor)
+	case change.Empty():
+		profile, err = d.SetDisabled(r.Context(), params.Get("id"), *change.Disabled, actor)
+	default:
+		return errorf(token.ErrInvalid, "disabled is changed on its own: leave the rest to another request")
 	}
-	profile, err := d.SetProfile(r.Context(), params.Get("id"), update.profile(), actor)
 	if err != nil {
 		return err
 	}
@@ -271,9 +431,6 @@ func (h *handler) updateUser(w http.ResponseWriter, r *http.Request, d *token.Di
 	return nil
 }
 
-// health is for supervisors that restart what is not healthy. So it asks for what
-// a restart can mend: a store that fails later takes no token away from the
-// clients, but a restart on it would.
 func (h *handler) listCrumbKeys(w http.ResponseWriter, r *http.Request, _ *token.Directory) error {
 	if _, err := query(r); err != nil {
 		return err
@@ -287,14 +444,8 @@ func (h *handler) listCrumbKeys(w http.ResponseWriter, r *http.Request, _ *token
 }
 
 func (h *handler) rotateCrumbKeys(w http.ResponseWriter, r *http.Request, _ *token.Directory) error {
-	if _, err := query(r); err != nil {
-		return err
-	}
 	var req RotateRequest
-	if err := decode(w, r, &req); err != nil {
-		return err
-	}
-	actor, err := parseActor(req.Actor)
+	actor, err := body(w, r, &req, &req.Actor)
 	if err != nil {
 		return err
 	}
@@ -318,6 +469,9 @@ func crumbKeysOf(keys *crumb.Keys) CrumbKeys {
 	return list
 }
 
+// health is for supervisors that restart what is not healthy. So it asks for what
+// a restart can mend: a store that fails later takes no token away from the
+// clients, but a restart on it would.
 func (h *handler) health(w http.ResponseWriter, _ *http.Request, d *token.Directory) error {
 	answer(w, http.StatusOK, Health{Status: "ok", Tokens: d.Len()})
 	return nil
@@ -349,6 +503,19 @@ func parseActor(actor string) (string, error) {
 	return actor, nil
 }
 
+func checkWhy(why string) error {
+	if len(why) > maxWhy {
+		return errorf(token.ErrInvalid, "the reason has %d bytes, at most %d are allowed", len(why), maxWhy)
+	}
+	if token.ContainsSecret(why) {
+		return errorf(token.ErrInvalid, "the reason holds a token: reasons are not secret, and that token should be revoked")
+	}
+	if err := user.CheckText("reason", why); err != nil {
+		return errorf(token.ErrInvalid, "%v", err)
+	}
+	return nil
+}
+
 // query returns the parameters of a request, which must be among the known ones
 // and not be given twice: a misspelt filter would quietly list everything.
 func query(r *http.Request, known ...string) (url.Values, error) {
@@ -367,12 +534,23 @@ func query(r *http.Request, known ...string) (url.Values, error) {
 	return params, nil
 }
 
-// decode reads the JSON body of a request.
-func decode(w http.ResponseWriter, r *http.Request, into any) error {
+// body reads the JSON body of a request that has no query, and the actor in it.
+func body(w http.ResponseWriter, r *http.Request, into any, actor *string) (string, error) {
+	if _, err := query(r); err != nil {
+		return "", err
+	}
+	if err := decode(w, r, into, maxBody); err != nil {
+		return "", err
+	}
+	return parseActor(*actor)
+}
+
+// decode reads the JSON body of a request, of at most limit bytes.
+func decode(w http.ResponseWriter, r *http.Request, into any, limit int64) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return errorf(errMediaType, "the Content-Type is %q: send application/json", r.Header.Get("Content-Type"))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return errorf(errTooLarge, "the body has more than %d bytes", tooLarge.Limit)
 	}

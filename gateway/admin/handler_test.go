@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -269,10 +270,11 @@ func TestLifeOfAToken(t *testing.T) {
 	g := newGateway(t)
 	made := create(t, g, `{"user":"alice","name":"deploy","expires":"2h","actor":"root"}`)
 	want := admin.Token{
-		ID: made.ID, User: "alice", Name: "deploy", State: "active", CreatedBy: "root",
+		ID: made.ID, User: "alice", Name: "deploy", State: "active", Origin: "issued", CreatedBy: "root",
 		Created: admin.Time(start.Unix()), Expires: admin.Time(start.Add(2 * time.Hour).Unix()),
+		Marks: admin.Marks{Age: "ok", LastUse: "ok", Expiring: true, Unlimited: true},
 	}
-	if made.Token != want {
+	if !reflect.DeepEqual(made.Token, want) {
 		t.Errorf("made %+v, want %+v", made.Token, want)
 	}
 	digest, err := token.Parse(made.Secret)
@@ -288,7 +290,7 @@ func TestLifeOfAToken(t *testing.T) {
 		t.Helper()
 		return get[admin.Token](t, g, "GET", "/crumbgate/tokens/"+made.ID, "", 200)
 	}
-	if got := show(); got != want {
+	if got := show(); !reflect.DeepEqual(got, want) {
 		t.Errorf("shown %+v, want %+v", got, want)
 	}
 
@@ -296,25 +298,25 @@ func TestLifeOfAToken(t *testing.T) {
 	g.now = start.Add(time.Hour)
 	found.Use(usage.Use{Time: g.now, Addr: "192.0.2.8"})
 	want.Uses = admin.Uses{Count: 2, First: admin.Time(start.Unix()), Last: admin.Time(g.now.Unix()), LastAddress: "192.0.2.8"}
-	if got := show(); got != want {
+	if got := show(); !reflect.DeepEqual(got, want) {
 		t.Errorf("used: %+v, want %+v", got, want)
 	}
 
 	g.now = start.Add(2 * time.Hour)
-	want.State = "expired"
-	if got := show(); got != want {
+	want.State, want.Marks.Expiring = "expired", false
+	if got := show(); !reflect.DeepEqual(got, want) {
 		t.Errorf("expired: %+v, want %+v", got, want)
 	}
 
 	want.State = "revoked"
 	want.Revoked = admin.Time(g.now.Unix())
 	for range 2 { // the second time changes nothing
-		if got := get[admin.Token](t, g, "DELETE", "/crumbgate/tokens/"+made.ID+"?actor=root", "", 200); got != want {
+		if got := get[admin.Token](t, g, "DELETE", "/crumbgate/tokens/"+made.ID+"?actor=root", "", 200); !reflect.DeepEqual(got, want) {
 			t.Errorf("revoked: %+v, want %+v", got, want)
 		}
 		g.now = g.now.Add(time.Minute)
 	}
-	if got := show(); got != want {
+	if got := show(); !reflect.DeepEqual(got, want) {
 		t.Errorf("shown after revoking: %+v, want %+v", got, want)
 	}
 }
@@ -323,8 +325,9 @@ func TestLifeOfAToken(t *testing.T) {
 func TestTokenJSON(t *testing.T) {
 	g := newGateway(t)
 	made := create(t, g, `{"user":"alice","name":"deploy","expires":"never"}`)
-	want := `{"id":"` + made.ID + `","user":"alice","name":"deploy","state":"active",` +
+	want := `{"id":"` + made.ID + `","user":"alice","name":"deploy","state":"active","origin":"issued",` +
 		`"created":"2026-11-23T12:00:00Z","expires":"never","created_by":"admin api",` +
+		`"marks":{"age":"ok","last_use":"ok","unending":true,"unlimited":true},` +
 		`"uses":{"count":0,"first":"never","last":"never"}}` + "\n"
 	if got := ask(t, g, "GET", "/crumbgate/tokens/"+made.ID, "").Body.String(); got != want {
 		t.Errorf("shown %s, want %s", got, want)
