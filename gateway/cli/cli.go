@@ -3,8 +3,8 @@
 // admin endpoint and keep nothing themselves.
 //
 // Results are printed on stdout, errors and hints on stderr. The exit status is 0
-// if all was done, 1 if something failed, and 2 if the command line is wrong and
-// nothing was tried.
+// if all was done, 1 if something failed, 2 if the command line is wrong and
+// nothing was tried, and 3 if a report has warnings.
 package cli
 
 import (
@@ -41,7 +41,7 @@ type Env struct {
 	Program string
 
 	// Exit returns what a command has to return for the process to end with a status
-	// of 1 or 2. The error err has been printed.
+	// of 1, 2 or 3. The error err has been printed, if it is for people.
 	Exit func(status int, err error) error
 }
 
@@ -57,8 +57,14 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
+// errWarnings is that a report, which has been printed, has warnings.
+var errWarnings = errors.New("there are warnings")
+
 // fail prints an error and returns what the command returns for it.
 func (e *Env) fail(cmd *cobra.Command, err error) error {
+	if errors.Is(err, errWarnings) {
+		return e.Exit(3, err)
+	}
 	fmt.Fprintf(e.Stderr, "Error: %v\n", err)
 	if errors.As(err, new(usageError)) {
 		fmt.Fprintf(e.Stderr, "See: %s --help\n", cmd.CommandPath())
@@ -153,6 +159,10 @@ The exit status is 0 if so and 1 if not, as a container's health check takes it.
 
 func jsonFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("json", false, "print the answer of the gateway as JSON")
+}
+
+func quietFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().BoolP("quiet", "q", false, "print the secret and nothing else")
 }
 
 func (e *Env) printJSON(v any) error {

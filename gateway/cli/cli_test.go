@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/cli"
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/gateway/user"
@@ -36,7 +38,11 @@ import (
 //	misuse crumbgate …     the same, and must end with status 2
 //	full crumbgate …       the same with a stdout that takes nothing, and must end with status 1
 //	id VAR USER NAME       sets VAR to the id of a token
+//	warns crumbgate …      the same, and must end with status 3
 //	use ID ADDRESS         uses a token once, from an address
+//	see ID METHOD PATH     has a token seen to do something
+//	legacy USER NAME       imports a token from before Jenkins 2.129
+//	many USER N            makes N tokens
 //	clock DURATION         moves the clock on
 //	requests REGEXP        the gateway has received such a request; with ! it has not
 //	log REGEXP             the same for the gateway's log
@@ -70,7 +76,14 @@ func TestScripts(t *testing.T) {
 			"case-matters": func(ts *testscript.TestScript, _ bool, _ []string) {
 				of(ts).directory.SetUserIDs(user.CaseSensitive)
 			},
-			"close": func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).closed.Store(true) },
+			"case-matters-not": func(ts *testscript.TestScript, _ bool, _ []string) {
+				of(ts).directory.SetUserIDs(user.CaseInsensitive)
+			},
+			"warns":  func(ts *testscript.TestScript, _ bool, args []string) { of(ts).run(ts, 3, args, nil) },
+			"see":    func(ts *testscript.TestScript, _ bool, args []string) { of(ts).see(ts, args) },
+			"legacy": func(ts *testscript.TestScript, _ bool, args []string) { of(ts).legacy(ts, args) },
+			"many":   func(ts *testscript.TestScript, _ bool, args []string) { of(ts).many(ts, args) },
+			"close":  func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).closed.Store(true) },
 		},
 	})
 }
@@ -238,6 +251,28 @@ func (g *gateway) id(ts *testscript.TestScript, args []string) {
 
 func (g *gateway) use(ts *testscript.TestScript, args []string) {
 	g.find(ts, func(r *token.Record) bool { return r.ID.String() == args[0] }).Use(usage.Use{Time: time.Unix(g.now.Load(), 0), Addr: args[1]})
+}
+
+func (g *gateway) see(ts *testscript.TestScript, args []string) {
+	g.find(ts, func(r *token.Record) bool { return r.ID.String() == args[0] }).Observe(policy.Classify(args[1], args[2], ""))
+}
+
+func (g *gateway) legacy(ts *testscript.TestScript, args []string) {
+	item := token.Import{User: args[0], Name: args[1], Digest: token.Digest{1}, Legacy: true}
+	imported, err := g.directory.Import(context.Background(), []token.Import{item}, false, "operator")
+	ts.Check(err)
+	if imported[0].Outcome != token.Taken {
+		ts.Fatalf("imported: %+v", imported)
+	}
+}
+
+func (g *gateway) many(ts *testscript.TestScript, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for i := range n {
+		_, _, err := g.directory.Create(context.Background(), token.Request{User: args[0], Name: fmt.Sprintf("n%03d", i), Actor: "operator"})
+		ts.Check(err)
+	}
 }
 
 func (g *gateway) move(ts *testscript.TestScript, args []string) {

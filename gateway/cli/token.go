@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -17,13 +18,14 @@ import (
 func (e *Env) token() *cobra.Command {
 	return e.group(&cobra.Command{
 		Use:   "token",
-		Short: "Makes, lists and revokes API tokens",
-		Long: `Makes, lists and revokes the API tokens with which scripts and programs use
-Jenkins through the gateway. The gateway must be running.`,
+		Short: "Makes, lists, changes and revokes API tokens",
+		Long: `Makes, lists, changes and revokes the API tokens with which scripts and programs
+use Jenkins through the gateway. The gateway must be running.`,
 		Example: `  caddy crumbgate token create --user alice --name deploy
   caddy crumbgate token list
   caddy crumbgate token revoke --user alice --name deploy`,
-	}, e.tokenCreate(), e.tokenList(), e.tokenShow(), e.tokenRevoke())
+	}, e.tokenCreate(), e.tokenList(), e.tokenShow(), e.tokenRename(), e.tokenRotate(), e.tokenLimit(), e.tokenSuggest(),
+		e.tokenSuspend(), e.tokenResume(), e.tokenRevoke())
 }
 
 func (e *Env) tokenCreate() *cobra.Command {
@@ -40,6 +42,7 @@ user's tokens, and can be changed by "user set".`,
 		Example: `  caddy crumbgate token create --user alice --name deploy
   caddy crumbgate token create --user ci --name nightly --expires 2027-01-31
   caddy crumbgate token create --user ci --name old-tool --format jenkins --expires never
+  caddy crumbgate token create --user ci --name build --scope read --scope 'build:team-a/**' --source 10.0.0.0/8
   TOKEN=$(caddy crumbgate token create --user ci --name build --quiet)`,
 	}
 	flags := cmd.Flags()
@@ -48,9 +51,10 @@ user's tokens, and can be changed by "user set".`,
 	name := flags.String("name", "", "name by which to tell the user's tokens apart (default: made up from the time)")
 	expires := flags.String("expires", "", "end of the token: a life (12h, 90d, 8w), a last day (2027-01-31), a moment (RFC 3339) or never (default 90d)")
 	format := flags.String("format", "", "shape of the secret: native, or jenkins for tools that insist on it (default native)")
+	limits := limitFlags(cmd)
 	update := profileFlags(cmd)
 	asJSON := jsonFlag(cmd)
-	quiet := flags.BoolP("quiet", "q", false, "print the secret and nothing else")
+	quiet := quietFlag(cmd)
 	return e.runs(cmd, func(ctx context.Context, args []string) error {
 		if err := noArguments(args); err != nil {
 			return err
@@ -65,10 +69,10 @@ user's tokens, and can be changed by "user set".`,
 		if err != nil {
 			return err
 		}
-		profile := update()
+		profile, limited := update(), limits()
 		profile.Actor = e.Username
 		created, err := client.CreateToken(ctx, admin.CreateRequest{
-			User: *owner, Name: *name, Expires: *expires, Format: *format, UserUpdate: profile,
+			User: *owner, Name: *name, Expires: *expires, Format: *format, Limits: limited.Limits(), UserUpdate: profile,
 		})
 		if err != nil {
 			return err
@@ -94,7 +98,7 @@ func (e *Env) printCreated(t admin.CreatedToken) error {
 	return e.printf(`Made token %q of %s.
 Id:      %s
 Expires: %s
-
+%s
 This is its secret. It is not shown again:
 
 TOKEN=%s
@@ -102,7 +106,37 @@ TOKEN=%s
 To try it, with the address of the gateway in JENKINS_URL:
 
 curl --user %s:"$TOKEN" "$JENKINS_URL/whoAmI/api/json"
-`, t.Name, t.User, t.ID, e.when(t.Expires), t.Secret, shellQuote(t.User))
+`, t.Name, t.User, t.ID, e.when(t.Expires), limitLines(t.Limits), t.Secret, shellQuote(t.User))
+}
+
+// limitLines tells, a line each, what a token is limited to.
+func limitLines(l admin.Limits) string {
+	var lines strings.Builder
+	for _, limit := range limitTexts(l) {
+		fmt.Fprintf(&lines, "%-8s %s\n", limit[0], limit[1])
+	}
+	return lines.String()
+}
+
+// limitTexts returns what a token is limited to, each with what to call it.
+func limitTexts(l admin.Limits) (texts [][2]string) {
+	if len(l.Scopes) > 0 {
+		observed := ""
+		if l.Observe {
+			observed = " (observed: the rest is let pass, and noted)"
+		}
+		texts = append(texts, [2]string{"Scopes:", strings.Join(l.Scopes, " ") + observed})
+	}
+	if len(l.Sources) > 0 {
+		texts = append(texts, [2]string{"From:", strings.Join(l.Sources, " ")})
+	}
+	if l.Rate > 0 {
+		texts = append(texts, [2]string{"Rate:", english.Plural(int(l.Rate), "request", "") + " a minute"})
+	}
+	if l.MaxUses > 0 {
+		texts = append(texts, [2]string{"Uses:", fmt.Sprintf("at most %d", l.MaxUses)})
+	}
+	return texts
 }
 
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=,./-]+$`)
@@ -119,60 +153,70 @@ func (e *Env) tokenList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Lists the tokens",
-		Long:  `Lists the tokens, those of one user with --user, by user and name. Revoked ones are shown with --all.`,
+		Long: `Lists the tokens that all flags want, by user and name unless --sort says
+otherwise. Revoked ones are shown with --all. What should be noticed is marked by
+! or !!, and explained below the list.
+
+--json and --csv print more of each token. They come row by row, however many
+there are. In CSV a ' is put before what a spreadsheet would take for a formula.`,
 		Example: `  caddy crumbgate token list
   caddy crumbgate token list --user alice --all
-  caddy crumbgate token list --json`,
+  caddy crumbgate token list --name 'ci-*' --unused-for 90d --sort last_used
+  caddy crumbgate token list --legacy --csv`,
 	}
 	flags := cmd.Flags()
 	dial := e.connection(cmd)
-	owner := flags.String("user", "", "only tokens of this user")
-	all := flags.Bool("all", false, "revoked tokens too")
+	filter := filterFlags(cmd, "revoked tokens too")
+	sort := flags.String("sort", "", "order: "+strings.Join(admin.SortKeys, ", ")+"; with - in front the other way round (default user)")
+	limit := flags.Int("limit", 0, "how many tokens to list at most (default all)")
 	asJSON := jsonFlag(cmd)
+	asCSV := flags.Bool("csv", false, "print the tokens as CSV")
 	return e.runs(cmd, func(ctx context.Context, args []string) error {
-		if err := noArguments(args); err != nil {
+		if err := errors.Join(noArguments(args), filter.check()); err != nil {
 			return err
 		}
-		if flags.Changed("user") && *owner == "" {
-			return usagef("--user is empty: name a user, or leave it out to list all tokens")
+		switch {
+		case *asJSON && *asCSV:
+			return usagef("--json and --csv can't be given together")
+		case *sort != "" && !slices.Contains(admin.SortKeys, strings.TrimPrefix(*sort, "-")):
+			return usagef("--sort %q is none of %s, with or without a - in front", *sort, strings.Join(admin.SortKeys, ", "))
+		case flags.Changed("limit") && *limit < 1:
+			return usagef("--limit %d is no number of tokens: give 1 or more", *limit)
 		}
 		client, err := dial()
 		if err != nil {
 			return err
 		}
-		list, err := client.Tokens(ctx, *owner, *all)
+		tokens := client.List(ctx, admin.Query{Filter: filter.Filter, Sort: *sort, Limit: *limit})
 		switch {
-		case err != nil:
-			return err
 		case *asJSON:
-			return e.printJSON(list)
-		case len(list.Tokens) == 0:
-			e.printNoTokens(*owner, *all)
-			return nil
+			return e.printTokensJSON(tokens, "")
+		case *asCSV:
+			return e.printTokensCSV(tokens)
 		}
-		return e.printTable(list.Tokens)
+		n, err := e.printTokens(tokens, "")
+		if err == nil && n == 0 {
+			e.printNoTokens(filter)
+		}
+		return err
 	})
 }
 
 // printNoTokens says so on stderr, and leaves stdout empty for a script.
-func (e *Env) printNoTokens(owner string, all bool) {
+func (e *Env) printNoTokens(filter *filtering) {
+	revoked := ""
+	if !filter.All {
+		revoked = " (revoked ones are shown with --all)"
+	}
+	if filter.given("user", "all") {
+		fmt.Fprintf(e.Stderr, "There are no such tokens%s.\n", revoked)
+		return
+	}
 	what, example := "There are no tokens", "alice"
-	if owner != "" {
-		what, example = owner+" has no tokens", shellQuote(owner)
+	if filter.User != "" {
+		what, example = string(filter.User)+" has no tokens", shellQuote(string(filter.User))
 	}
-	if !all {
-		what += " (revoked ones are shown with --all)"
-	}
-	fmt.Fprintf(e.Stderr, "%s.\nTo make one: caddy crumbgate token create --user %s --name deploy\n", what, example)
-}
-
-func (e *Env) printTable(tokens []admin.Token) error {
-	table := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "USER\tNAME\tSTATE\tEXPIRES\tLAST USED\tID")
-	for _, t := range tokens {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", t.User, t.Name, t.State, e.since(t.Expires), e.since(t.Uses.Last), t.ID)
-	}
-	return table.Flush()
+	fmt.Fprintf(e.Stderr, "%s%s.\nTo make one: caddy crumbgate token create --user %s --name deploy\n", what, revoked, example)
 }
 
 func (e *Env) tokenShow() *cobra.Command {
@@ -186,22 +230,18 @@ func (e *Env) tokenShow() *cobra.Command {
 	which := selectionFlags(cmd)
 	asJSON := jsonFlag(cmd)
 	return e.runs(cmd, func(ctx context.Context, args []string) error {
-		if err := which.check(args); err != nil {
+		if err := which.checkOne(args); err != nil {
 			return err
-		}
-		if len(args) > 1 {
-			return usagef("unexpected argument %q: one token is shown at a time", args[1])
 		}
 		client, err := dial()
 		if err != nil {
 			return err
 		}
-		var shown admin.Token
-		if len(args) == 1 {
-			shown, err = client.Token(ctx, args[0])
-		} else {
-			shown, err = which.find(ctx, client)
+		id, err := which.id(ctx, client, args)
+		if err != nil {
+			return err
 		}
+		shown, err := client.Token(ctx, id)
 		switch {
 		case err != nil:
 			return err
@@ -218,115 +258,36 @@ func (e *Env) printToken(t admin.Token) error {
 	fmt.Fprintf(table, "User:\t%s\n", t.User)
 	fmt.Fprintf(table, "Name:\t%s\n", t.Name)
 	fmt.Fprintf(table, "State:\t%s\n", t.State)
+	if t.Why != "" {
+		fmt.Fprintf(table, "Why:\t%s\n", t.Why)
+	}
+	if t.Origin != "issued" {
+		fmt.Fprintf(table, "Origin:\t%s\n", t.Origin)
+	}
 	fmt.Fprintf(table, "Created:\t%s by %s\n", e.when(t.Created), t.CreatedBy)
 	fmt.Fprintf(table, "Expires:\t%s\n", e.when(t.Expires))
+	if t.Suspended != 0 {
+		fmt.Fprintf(table, "Suspended:\t%s\n", e.when(t.Suspended))
+	}
 	if t.Revoked != 0 {
 		fmt.Fprintf(table, "Revoked:\t%s\n", e.when(t.Revoked))
+	}
+	if t.ReplacedBy != "" {
+		fmt.Fprintf(table, "Replaced by:\t%s\n", t.ReplacedBy)
+	}
+	for _, limit := range limitTexts(t.Limits) {
+		fmt.Fprintf(table, "%s\t%s\n", limit[0], limit[1])
 	}
 	if t.Uses.Count == 0 {
 		fmt.Fprintf(table, "Used:\tnever\n")
 	} else {
 		fmt.Fprintf(table, "Used:\t%s\n", english.Plural(int(t.Uses.Count), "time", ""))
 		fmt.Fprintf(table, "First use:\t%s\n", e.when(t.Uses.First))
-		fmt.Fprintf(table, "Last use:\t%s from %s\n", e.when(t.Uses.Last), t.Uses.LastAddress)
+		agent := ""
+		if t.Uses.Agent != "" {
+			agent = " by " + t.Uses.Agent
+		}
+		fmt.Fprintf(table, "Last use:\t%s from %s%s\n", e.when(t.Uses.Last), t.Uses.LastAddress, agent)
 	}
 	return table.Flush()
-}
-
-func (e *Env) tokenRevoke() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "revoke {ID… | --user USER --name NAME}",
-		Short: "Revokes tokens, from the next request on",
-		Long: `Revokes tokens: from the next request on the gateway refuses them. This can't be
-undone. A token that is revoked already stays so, and is no error.`,
-		Example: `  caddy crumbgate token revoke 01890a5d-ac96-774b-bcce-b302099a8057
-  caddy crumbgate token revoke --user alice --name deploy`,
-	}
-	dial := e.connection(cmd)
-	which := selectionFlags(cmd)
-	asJSON := jsonFlag(cmd)
-	return e.runs(cmd, func(ctx context.Context, args []string) error {
-		if err := which.check(args); err != nil {
-			return err
-		}
-		client, err := dial()
-		if err != nil {
-			return err
-		}
-		if len(args) == 0 {
-			found, err := which.find(ctx, client)
-			if err != nil {
-				return err
-			}
-			args = []string{found.ID}
-		}
-		revoked := []admin.Token{} // [] in JSON, and not null
-		var failed []error
-		for _, id := range args { // all that can be revoked is, whatever is wrong with others
-			t, err := client.RevokeToken(ctx, id, e.Username)
-			if err != nil {
-				failed = append(failed, err)
-				continue
-			}
-			revoked = append(revoked, t)
-			if !*asJSON {
-				failed = append(failed, e.printf("Revoked token %q of %s (%s).\n", t.Name, t.User, t.ID))
-			}
-		}
-		if *asJSON {
-			failed = append(failed, e.printJSON(admin.TokenList{Tokens: revoked}))
-		}
-		return errors.Join(failed...)
-	})
-}
-
-// A selection names a token by its user and name.
-type selection struct{ user, name string }
-
-func selectionFlags(cmd *cobra.Command) *selection {
-	s := new(selection)
-	cmd.Flags().StringVar(&s.user, "user", "", "the user whose token it is, instead of an id")
-	cmd.Flags().StringVar(&s.name, "name", "", "the name of the user's token, instead of an id")
-	return s
-}
-
-// check refuses all but ids, or both flags.
-func (s *selection) check(ids []string) error {
-	flags := s.user != "" || s.name != ""
-	switch {
-	case flags && len(ids) > 0:
-		return usagef("give either ids or --user and --name")
-	case !flags && len(ids) == 0, flags && (s.user == "" || s.name == ""):
-		return usagef("say which token by its id, or by --user and --name (caddy crumbgate token list shows them)")
-	}
-	for i, id := range ids {
-		if _, err := admin.ParseID(id); err != nil {
-			return usagef("argument %d: %w", i+1, err)
-		}
-	}
-	return nil
-}
-
-// find returns the one token of the name that is not revoked.
-func (s *selection) find(ctx context.Context, client *admin.Client) (admin.Token, error) {
-	list, err := client.Tokens(ctx, s.user, false)
-	if err != nil {
-		return admin.Token{}, err
-	}
-	var found []admin.Token
-	var ids []string
-	for _, t := range list.Tokens {
-		if t.Name == s.name {
-			found = append(found, t)
-			ids = append(ids, t.ID)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return admin.Token{}, fmt.Errorf("%s has no token named %q, except perhaps a revoked one: caddy crumbgate token list --user %s --all shows them", s.user, s.name, shellQuote(s.user))
-	case 1:
-		return found[0], nil
-	}
-	// The user is spelt in several ways, under each of which the name is free.
-	return admin.Token{}, fmt.Errorf("%s has several tokens named %q: say which by its id, %s", s.user, s.name, english.WordSeries(ids, "or"))
 }

@@ -14,12 +14,19 @@ import (
 func (e *Env) user() *cobra.Command {
 	return e.group(&cobra.Command{
 		Use:   "user",
-		Short: "Shows and sets what Jenkins is told of a token's user",
+		Short: "Shows and sets what Jenkins is told of a token's user, and disables users",
 		Long: `Shows and sets what the gateway tells Jenkins of a user beside the id: groups,
-mail address and display name. It holds for all tokens of the user.`,
+mail address and display name. It holds for all tokens of the user, which are
+refused while the user is disabled.`,
 		Example: `  caddy crumbgate user show alice
-  caddy crumbgate user set alice --groups dev,release`,
-	}, e.userShow(), e.userSet())
+  caddy crumbgate user set alice --groups dev,release
+  caddy crumbgate user disable alice`,
+	}, e.userShow(), e.userSet(),
+		e.userDisable("disable", true, "Refuses all tokens of a user, from the next request on", `Refuses all tokens of a user from the next request on, and new ones, until "user
+enable" lets them in again. It is for somebody who leaves, or whose secrets may
+be in other hands.`),
+		e.userDisable("enable", false, "Lets the tokens of a disabled user in again", `Lets the tokens of a disabled user in again, but for those that are revoked,
+suspended or expired.`))
 }
 
 func (e *Env) userShow() *cobra.Command {
@@ -79,6 +86,31 @@ request on. What is not given stays as it is; what is given empty is removed.`,
 	})
 }
 
+func (e *Env) userDisable(verb string, disabled bool, short, long string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     verb + " USER",
+		Short:   short,
+		Long:    long,
+		Example: "  caddy crumbgate user " + verb + " alice",
+	}
+	dial := e.connection(cmd)
+	asJSON := jsonFlag(cmd)
+	return e.runs(cmd, func(ctx context.Context, args []string) error {
+		if len(args) != 1 {
+			return usagef("name one user, as in: caddy crumbgate user %s alice", verb)
+		}
+		client, err := dial()
+		if err != nil {
+			return err
+		}
+		user, err := client.DisableUser(ctx, args[0], disabled, e.Username)
+		if err != nil {
+			return err
+		}
+		return e.printUser(user, *asJSON)
+	})
+}
+
 // profileFlags adds the flags for what is known of a user. The update holds those
 // that were given.
 func profileFlags(cmd *cobra.Command) (update func() admin.UserUpdate) {
@@ -110,6 +142,9 @@ func (e *Env) printUser(u admin.User, asJSON bool) error {
 	fmt.Fprintf(table, "Groups:\t%s\n", noneIfEmpty(strings.Join(u.Groups, ", ")))
 	fmt.Fprintf(table, "Mail:\t%s\n", noneIfEmpty(u.Mail))
 	fmt.Fprintf(table, "Display name:\t%s\n", noneIfEmpty(u.DisplayName))
+	if u.Disabled != 0 {
+		fmt.Fprintf(table, "Disabled:\t%s\n", e.when(u.Disabled))
+	}
 	return table.Flush()
 }
 
