@@ -116,7 +116,7 @@ func (f Filter) Wide() bool {
 	if f.State == "active" {
 		f.State = ""
 	}
-	if strings.Trim(f.Name, "*") == "" {
+	if strings.Trim(f.Name, "*?") == "" {
 		f.Name = ""
 	}
 	return f == Filter{}
