@@ -52,3 +52,33 @@ func FuzzCreate(f *testing.F) {
 		}
 	})
 }
+
+// Whatever the body: tokens change only if it says dry_run false, and then not all
+// unless it says so too.
+func FuzzBulk(f *testing.F) {
+	for _, body := range []string{
+		`{}`, `null`, `[]`, `{"all":true}`, `{"user":"alice"}`, `{"user":"alice","dry_run":false}`, `{"dry_run":false}`,
+		`{"name":"*","dry_run":false}`, `{"name":"?*","dry_run":false}`, `{"user":"alice","DRY_RUN":false}`,
+		`{"user":"alice","dry_run":true,"dry_run":false}`, `{"user":"","dry_run":false}`, `{"state":"active","dry_run":false,"except":["x"]}`,
+	} {
+		f.Add([]byte(body))
+	}
+	g := newGateway(f)
+	create(f, g, `{"user":"alice","name":"a"}`)
+	create(f, g, `{"user":"bob","name":"b"}`)
+	active := func(t testing.TB) int {
+		return len(get[admin.TokenList](t, g, "GET", "/crumbgate/tokens?state=active", "", 200).Tokens)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		w := ask(t, g, "POST", "/crumbgate/tokens/suspend", string(body))
+		left := active(t)
+		if left == 2 {
+			return
+		}
+		defer get[admin.BulkResult](t, g, "POST", "/crumbgate/tokens/resume", `{"all":true,"dry_run":false}`, 200)
+		var said admin.BulkRequest
+		if err := json.Unmarshal(body, &said); err != nil || w.Code != 200 || said.DryRun == nil || *said.DryRun {
+			t.Errorf("%q = %d, and %d of 2 tokens are suspended", body, w.Code, 2-left)
+		}
+	})
+}

@@ -46,34 +46,34 @@ var categories = []struct {
 	text  string
 	has   func(*token.Token, token.Marks) bool
 }{
-	{"legacy", true, "from before Jenkins 2.129: others may know them; replace and revoke them", func(_ *token.Token, m token.Marks) bool {
+	{"legacy", true, "from before Jenkins 2.129, so that others may know it; replace and revoke", func(_ *token.Token, m token.Marks) bool {
 		return m.Legacy
 	}},
-	{"old", true, "more than 360 days old: rotate them", func(_ *token.Token, m token.Marks) bool {
+	{"old", true, "more than 360 days old; rotate", func(_ *token.Token, m token.Marks) bool {
 		return usable(m) && m.Age == token.LevelError
 	}},
-	{"ageing", true, "more than 180 days old: rotate them", func(_ *token.Token, m token.Marks) bool {
+	{"ageing", true, "more than 180 days old; rotate", func(_ *token.Token, m token.Marks) bool {
 		return usable(m) && m.Age == token.LevelWarning
 	}},
-	{"never_used", true, "not used since they were made, more than a week ago: revoke them", func(_ *token.Token, m token.Marks) bool {
+	{"never_used", true, "made more than a week ago and not used since; revoke", func(_ *token.Token, m token.Marks) bool {
 		return usable(m) && m.NeverUsed
 	}},
-	{"expiring", true, "end within a week: rotate them, or let them end", func(_ *token.Token, m token.Marks) bool {
+	{"expiring", true, "ends within a week; rotate, or let it end", func(_ *token.Token, m token.Marks) bool {
 		return usable(m) && m.Expiring && !m.Replaced
 	}},
-	{"over_privileged", true, "observed, or with more scopes than they were seen to need: take what token suggest says", func(t *token.Token, m token.Marks) bool {
+	{"over_privileged", true, "observed, or with other scopes than it was seen to need; take what token suggest says", func(t *token.Token, m token.Marks) bool {
 		return usable(m) && overPrivileged(t)
 	}},
 	{"unending", false, "without an end", func(_ *token.Token, m token.Marks) bool {
 		return usable(m) && m.Unending
 	}},
-	{"unlimited", false, "without scopes, so that they may do all that their users may", func(t *token.Token, m token.Marks) bool {
+	{"unlimited", false, "without scopes, so that it may do all that its user may", func(t *token.Token, m token.Marks) bool {
 		return usable(m) && !t.Record().Scoped()
 	}},
-	{"disabled_users", false, "of disabled users, and refused: revoke them once the users are gone for good", func(t *token.Token, _ token.Marks) bool {
+	{"disabled_users", false, "of a disabled user, and refused; revoke once the user is gone for good", func(t *token.Token, _ token.Marks) bool {
 		return t.Profile().Disabled != 0
 	}},
-	{"suspended", false, "suspended, or refused because they were idle: resume or revoke them", func(t *token.Token, m token.Marks) bool {
+	{"suspended", false, "suspended, or refused because it was idle; resume or revoke", func(t *token.Token, m token.Marks) bool {
 		return t.Record().State == token.Suspended || m.State == string(token.RefusedIdle)
 	}},
 }

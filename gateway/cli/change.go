@@ -405,7 +405,7 @@ func (e *Env) printDone(d doing, tokens iter.Seq2[admin.Token, error], dry, asJS
 			return err
 		}
 		n++
-		if err := e.printf("%sd token %q of %s (%s).\n", strings.TrimSuffix(d.does, "s"), t.Name, t.User, t.ID); printing == nil {
+		if err := e.printf("%s token %q of %s (%s).\n", strings.ToUpper(d.done[:1])+d.done[1:], t.Name, t.User, t.ID); printing == nil {
 			printing = err
 		}
 	}

@@ -51,9 +51,11 @@ import (
 //
 // After a creation SECRET is the secret. Whatever the script does, a secret must
 // be on stdout once, when it is made, and nowhere else.
-func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+func TestScripts(t *testing.T) { testscript.Run(t, scripts("testdata")) }
+
+func scripts(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               startGateway,
@@ -85,7 +87,7 @@ func TestScripts(t *testing.T) {
 			"many":   func(ts *testscript.TestScript, _ bool, args []string) { of(ts).many(ts, args) },
 			"close":  func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).closed.Store(true) },
 		},
-	})
+	}
 }
 
 type gateway struct {

@@ -70,7 +70,7 @@ func (e *Env) printReport(r admin.Report) error {
 		if c.Warns {
 			mark = "!"
 		}
-		if err := e.printf("\n%s %s: %s %s\n", mark, c.Name, english.Plural(c.Count, "token", ""), c.Text); err != nil {
+		if err := e.printf("\n%s %s, %s: %s\n", mark, c.Name, english.Plural(c.Count, "token", ""), c.Text); err != nil {
 			return err
 		}
 		if _, err := e.printTokens(known(c.Tokens), "    "); err != nil {

@@ -139,7 +139,7 @@ func limitTexts(l admin.Limits) (texts [][2]string) {
 	return texts
 }
 
-var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=,./-]+$`)
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
 // shellQuote returns s as a word of a POSIX shell.
 func shellQuote(s string) string {
