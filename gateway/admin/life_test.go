@@ -138,6 +138,7 @@ func TestChangesRefused(t *testing.T) {
 
 		{"revoke all by saying nothing", "POST", "tokens/revoke", `{"dry_run":false}`, 400, "this is about all tokens"},
 		{"revoke all by a star", "POST", "tokens/revoke", `{"dry_run":false,"name":"**"}`, 400, "this is about all tokens"},
+		{"revoke all by any character", "POST", "tokens/revoke", `{"dry_run":false,"name":"?*"}`, 400, "this is about all tokens"},
 		{"revoke all that are active", "POST", "tokens/revoke", `{"dry_run":false,"state":"active"}`, 400, "this is about all tokens"},
 		{"revoke all but one by saying nothing", "POST", "tokens/revoke", `{"dry_run":false,"except":["` + made.ID + `"]}`, 400, "this is about all tokens"},
 		{"revoke an empty user's", "POST", "tokens/revoke", `{"dry_run":false,"user":""}`, 400, "is empty: leave it out"},
