@@ -1,11 +1,11 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/crumb"
@@ -31,8 +31,19 @@ func (*Admin) Routes() []caddy.AdminRoute {
 	handler := admin.NewHandler(admin.Config{
 		Directory: func() (*token.Directory, error) { return active((*App).directory) },
 		CrumbKeys: func() (*crumb.Keys, error) { return active((*App).crumbKeys) },
-		Rotated: func(actor string, dropped bool) {
-			caddy.Log().Named("crumbgate").Info("crumb key replaced", zap.String("actor", actor), zap.Bool("dropped_old", dropped))
+		Rotating: func(ctx context.Context, actor string, dropped bool) error {
+			shared, err := active((*App).shared)
+			if err != nil {
+				return err
+			}
+			return shared.noteRotation(ctx, actor, dropped)
+		},
+		Audit: func() (admin.AuditStatus, error) {
+			shared, err := active((*App).shared)
+			if err != nil {
+				return admin.AuditStatus{}, err
+			}
+			return shared.auditStatus(), nil
 		},
 	})
 	return []caddy.AdminRoute{{

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crumbgate/crumbgate/gateway"
+	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
@@ -187,4 +188,32 @@ func (a *App) noteRequest(kind audit.Kind, r *http.Request, d gateway.Decision, 
 		noted.Owner = string(d.Person.User)
 	}
 	log.Note(noted)
+}
+
+// kindCrumbKey is that of a new key for the gateway's crumbs.
+const kindCrumbKey audit.Kind = "crumb_key.rotated"
+
+// noteRotation notes that a key for crumbs is to be made.
+func (s *sharedDirectory) noteRotation(ctx context.Context, actor string, dropped bool) error {
+	detail := "old keys hold"
+	if dropped {
+		detail = "old keys are dropped"
+	}
+	s.Log.Info("crumb key replaced", "actor", actor, "detail", detail)
+	log := s.audit.Load()
+	if log == nil {
+		return nil
+	}
+	return log.Append(ctx, audit.Event{Kind: kindCrumbKey, Actor: actor, Via: audit.ViaAdmin, After: detail})
+}
+
+// auditStatus tells where changes and denials are noted.
+func (s *sharedDirectory) auditStatus() admin.AuditStatus {
+	s.auditing.Lock()
+	defer s.auditing.Unlock()
+	log := s.audit.Load()
+	if log == nil {
+		return admin.AuditStatus{}
+	}
+	return admin.AuditStatus{File: s.auditAs.File, Head: log.Head().String(), Dropped: log.Dropped()}
 }

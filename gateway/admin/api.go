@@ -38,6 +38,7 @@ import (
 //	GET    /crumbgate/export               ?user=ID ?actor=NAME → ExportList
 //	GET    /crumbgate/crumb-keys           → CrumbKeys
 //	POST   /crumbgate/crumb-keys           RotateRequest → CrumbKeys
+//	GET    /crumbgate/audit                → AuditStatus
 //	GET    /crumbgate/health               → Health
 //
 // Digests of tokens travel by import and export, and by nothing else.
@@ -336,6 +337,15 @@ type CrumbKey struct {
 type RotateRequest struct {
 	Drop  bool   `json:"drop,omitempty"`
 	Actor string `json:"actor,omitempty"`
+}
+
+// AuditStatus tells where changes and denials are noted.
+type AuditStatus struct {
+	File string `json:"file"` // "" if nothing is
+	// Head is the last line that is on disk, as number and hash. Kept elsewhere, it lets
+	// lines that are cut off at the end be missed.
+	Head    string `json:"head,omitempty"`
+	Dropped uint64 `json:"dropped"` // events that could not be written since the start
 }
 
 // Health is the answer of a gateway that can look up tokens.

@@ -234,6 +234,11 @@ func (c *Client) RotateCrumbKeys(ctx context.Context, req RotateRequest) (CrumbK
 	return call[CrumbKeys](ctx, c, http.MethodPost, "crumb-keys", req)
 }
 
+// AuditStatus tells where changes and denials are noted.
+func (c *Client) AuditStatus(ctx context.Context) (AuditStatus, error) {
+	return call[AuditStatus](ctx, c, http.MethodGet, "audit", nil)
+}
+
 // Health asks whether the gateway can look up tokens.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	return call[Health](ctx, c, http.MethodGet, "health", nil)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,15 +68,18 @@ type Config struct {
 	Directory func() (*token.Directory, error)
 	// CrumbKeys does the same for the keys of the gateway's crumbs.
 	CrumbKeys func() (*crumb.Keys, error)
-	// Rotated is told of a new key.
-	Rotated func(actor string, dropped bool)
-	Now     func() time.Time // time.Now if nil
+	// Rotating notes that a key is to be replaced. After an error it is not.
+	Rotating func(ctx context.Context, actor string, dropped bool) error
+	// Audit tells of the audit log.
+	Audit func() (AuditStatus, error)
+	Now   func() time.Time // time.Now if nil
 }
 
 type handler struct {
 	directory func() (*token.Directory, error)
 	crumbKeys func() (*crumb.Keys, error)
-	rotated   func(actor string, dropped bool)
+	rotating  func(ctx context.Context, actor string, dropped bool) error
+	audit     func() (AuditStatus, error)
 	now       func() time.Time
 
 	// limits is held while limits are read and replaced: two changes at once would
@@ -93,7 +97,7 @@ type action func(http.ResponseWriter, *http.Request, *token.Directory) error
 // mounted, checks Host and Origin before. What creates or changes must be JSON in
 // addition, which no HTML form can send.
 func NewHandler(cfg Config) http.Handler {
-	h := &handler{directory: cfg.Directory, crumbKeys: cfg.CrumbKeys, rotated: cfg.Rotated, now: cfg.Now}
+	h := &handler{directory: cfg.Directory, crumbKeys: cfg.CrumbKeys, rotating: cfg.Rotating, audit: cfg.Audit, now: cfg.Now}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -115,6 +119,7 @@ func NewHandler(cfg Config) http.Handler {
 		"import":              {http.MethodPost: h.importTokens},
 		"export":              {http.MethodGet: h.export},
 		"crumb-keys":          {http.MethodGet: h.listCrumbKeys, http.MethodPost: h.rotateCrumbKeys},
+		"audit":               {http.MethodGet: h.auditStatus},
 		"health":              {http.MethodGet: h.health},
 	} {
 		mux.Handle(Prefix+path, h.serve(actions))
@@ -453,11 +458,25 @@ func (h *handler) rotateCrumbKeys(w http.ResponseWriter, r *http.Request, _ *tok
 	if err != nil {
 		return errorf(errNotOpen, "the keys of crumbs can't be read: %v", err)
 	}
+	if err := h.rotating(r.Context(), actor, req.Drop); err != nil {
+		return errorf(token.ErrAudit, "nothing was changed, because the change can't be audited: %v", err)
+	}
 	if err := keys.Rotate(r.Context(), req.Drop); err != nil {
 		return errorf(token.ErrStore, "the new key could not be stored, so the old one still holds: %v", err)
 	}
-	h.rotated(actor, req.Drop)
 	answer(w, http.StatusCreated, crumbKeysOf(keys))
+	return nil
+}
+
+func (h *handler) auditStatus(w http.ResponseWriter, r *http.Request, _ *token.Directory) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	status, err := h.audit()
+	if err != nil {
+		return errorf(errNotOpen, "the audit log is not open: %v", err)
+	}
+	answer(w, http.StatusOK, status)
 	return nil
 }
 

@@ -47,7 +47,7 @@ type Env struct {
 
 // Setup makes a command of the program the one that the others are below.
 func Setup(cmd *cobra.Command, env Env) {
-	env.group(cmd, env.token(), env.user(), env.report(), env.crumbKey(), env.health(), env.demo())
+	env.group(cmd, env.token(), env.user(), env.report(), env.crumbKey(), env.auditing(), env.health(), env.demo())
 }
 
 // A usageError says what is wrong with a command line.

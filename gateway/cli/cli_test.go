@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/cli"
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/policy"
@@ -47,6 +49,8 @@ import (
 //	requests REGEXP        the gateway has received such a request; with ! it has not
 //	log REGEXP             the same for the gateway's log
 //	stop                   stops the gateway
+//	edit FILE OLD NEW      replaces the first of a text in a file
+//	cutlast FILE           removes the last line of a file
 //	close                  the gateway goes on without its store
 //
 // After a creation SECRET is the secret. Whatever the script does, a secret must
@@ -85,7 +89,16 @@ func scripts(dir string) testscript.Params {
 			"see":    func(ts *testscript.TestScript, _ bool, args []string) { of(ts).see(ts, args) },
 			"legacy": func(ts *testscript.TestScript, _ bool, args []string) { of(ts).legacy(ts, args) },
 			"many":   func(ts *testscript.TestScript, _ bool, args []string) { of(ts).many(ts, args) },
-			"close":  func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).closed.Store(true) },
+			"edit": func(ts *testscript.TestScript, _ bool, args []string) {
+				path := ts.MkAbs(args[0])
+				ts.Check(os.WriteFile(path, []byte(strings.Replace(ts.ReadFile(path), args[1], args[2], 1)), 0o600))
+			},
+			"cutlast": func(ts *testscript.TestScript, _ bool, args []string) {
+				path := ts.MkAbs(args[0])
+				lines := strings.SplitAfter(ts.ReadFile(path), "\n")
+				ts.Check(os.WriteFile(path, []byte(strings.Join(lines[:len(lines)-2], "")), 0o600))
+			},
+			"close": func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).closed.Store(true) },
 		},
 	}
 }
@@ -114,9 +127,27 @@ func startGateway(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	logger := slog.New(slog.NewTextHandler(&g.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	auditFile := filepath.Join(env.WorkDir, "audit.log")
+	auditLog, err := audit.Open(auditFile, audit.Options{Log: logger})
+	if err != nil {
+		return err
+	}
 	g.directory, err = token.Open(context.Background(), store, token.Config{
-		Log: slog.New(slog.NewTextHandler(&g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: logger,
 		Now: g.clock,
+		Audit: func(ctx context.Context, events ...token.Event) error {
+			for _, e := range events {
+				event := audit.Event{Time: g.clock(), Kind: audit.Kind(e.Kind), Actor: e.Actor.Name, Via: audit.Via(e.Actor.Via), Owner: string(e.User), After: e.Detail}
+				if e.Token != nil {
+					event.TokenID, event.TokenName = e.Token.ID, e.Token.Name
+				}
+				if err := auditLog.Append(ctx, event); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 	})
 	if err != nil {
 		return err
@@ -133,8 +164,12 @@ func startGateway(env *testscript.Env) error {
 			return g.directory, nil
 		},
 		CrumbKeys: func() (*crumb.Keys, error) { return g.keys, nil },
-		Rotated: func(actor string, dropped bool) {
+		Rotating: func(_ context.Context, actor string, dropped bool) error {
 			fmt.Fprintf(&g.log, "crumb key replaced actor=%s dropped=%v\n", actor, dropped)
+			return nil
+		},
+		Audit: func() (admin.AuditStatus, error) {
+			return admin.AuditStatus{File: auditFile, Head: auditLog.Head().String()}, nil
 		},
 	})
 	g.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -146,7 +181,7 @@ func startGateway(env *testscript.Env) error {
 	env.Setenv("BROKEN", "a\xff")
 	env.Defer(func() {
 		g.server.Close()
-		if err := g.directory.Close(); err != nil {
+		if err := errors.Join(g.directory.Close(), auditLog.Close()); err != nil {
 			env.T().Fatal(err)
 		}
 		for _, secret := range g.secrets {

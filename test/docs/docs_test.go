@@ -132,6 +132,7 @@ func TestCommandsExist(t *testing.T) {
 				t.Errorf("%s shows %q: no such command (%v)", page, m[0], err)
 				continue
 			}
+			command.InitDefaultHelpFlag()
 			for _, word := range arguments {
 				flag, long := strings.CutPrefix(word, "--")
 				if name, _, _ := strings.Cut(flag, "="); long && command.Flags().Lookup(strings.TrimRight(name, ",.;:")) == nil {
