@@ -39,7 +39,7 @@ func ParseExpiry(text string, now time.Time) (int64, error) {
 	}
 	var expires time.Time
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		expires = endOfDay(day, now.Location())
+		expires = EndOfDay(day, now.Location())
 	} else if expires, err = time.Parse(time.RFC3339, text); err != nil {
 		return 0, fmt.Errorf("expiry %q is not understood: use a life such as 90d, a date such as 2027-01-31, or never", text)
 	}
@@ -67,8 +67,8 @@ func ParseLife(text string) (time.Duration, error) {
 	return time.Duration(hours) * time.Hour, nil
 }
 
-// endOfDay returns the first moment of the day after the date of day.
-func endOfDay(day time.Time, zone *time.Location) time.Time {
+// EndOfDay returns the first moment of the day after the date of day.
+func EndOfDay(day time.Time, zone *time.Location) time.Time {
 	next := time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, zone)
 	if next.Day() == day.Day() {
 		// Clocks are put forward at this midnight, which therefore is not on any clock,

@@ -83,7 +83,7 @@ func (r *Rules) expiry(text string, now time.Time) (int64, error) {
 		return 0, err
 	case expires == 0 && (r.NoNever || r.MaxLife != 0):
 		return 0, fmt.Errorf("tokens without an end are not allowed here: give a life, %sas in 30d", r.longest())
-	case r.MaxLife != 0 && expires > endOfDay(now.Add(r.MaxLife), now.Location()).Unix():
+	case r.MaxLife != 0 && expires > EndOfDay(now.Add(r.MaxLife), now.Location()).Unix():
 		return 0, fmt.Errorf("expiry %q is further away than is allowed here: give a life %sas in 30d", text, r.longest())
 	}
 	return expires, nil

@@ -1,0 +1,4 @@
+package jenkinshome
+
+// AESKey is how Jenkins makes a key of a text, for tests that encrypt.
+var AESKey = aesKey
