@@ -190,9 +190,6 @@ func (a *App) noteRequest(kind audit.Kind, r *http.Request, d gateway.Decision, 
 	log.Note(noted)
 }
 
-// kindCrumbKey is that of a new key for the gateway's crumbs.
-const kindCrumbKey audit.Kind = "crumb_key.rotated"
-
 // noteRotation notes that a key for crumbs is to be made.
 func (s *sharedDirectory) noteRotation(ctx context.Context, actor string, dropped bool) error {
 	detail := "old keys hold"
@@ -204,7 +201,7 @@ func (s *sharedDirectory) noteRotation(ctx context.Context, actor string, droppe
 	if log == nil {
 		return nil
 	}
-	return log.Append(ctx, audit.Event{Kind: kindCrumbKey, Actor: actor, Via: audit.ViaAdmin, After: detail})
+	return log.Append(ctx, audit.Event{Kind: audit.CrumbKeyRotated, Actor: actor, Via: audit.ViaAdmin, After: detail})
 }
 
 // auditStatus tells where changes and denials are noted.

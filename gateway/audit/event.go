@@ -14,8 +14,11 @@ import (
 // A Kind says what has happened. Kinds that begin with "log." are the log's own.
 type Kind string
 
-// The kinds of what is seen at requests, for Note. Those of tokens are kinds of
-// token.Event.
+// CrumbKeyRotated is the change of a key for crumbs. The kinds of other changes, and of
+// what happens to tokens, are those of token.Event.
+const CrumbKeyRotated Kind = "crumb_key.rotated"
+
+// The kinds of what is seen at requests, for Note.
 const (
 	RequestDenied   Kind = "request.denied"
 	RequestObserved Kind = "request.observed" // a scope in observe mode would have refused it

@@ -120,7 +120,7 @@ func (l *Log) resume() error {
 		}
 	}
 	if l.file == nil {
-		return nil
+		return l.ready()
 	}
 	if info.Size() > l.size {
 		if err := l.repair(info.Size() - l.size); err != nil {
