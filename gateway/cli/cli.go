@@ -4,7 +4,7 @@
 //
 // Results are printed on stdout, errors and hints on stderr. The exit status is 0
 // if all was done, 1 if something failed, 2 if the command line is wrong and
-// nothing was tried, and 3 if a report has warnings.
+// nothing was tried, and 3 if there are warnings, or something was left.
 package cli
 
 import (
@@ -47,7 +47,7 @@ type Env struct {
 
 // Setup makes a command of the program the one that the others are below.
 func Setup(cmd *cobra.Command, env Env) {
-	env.group(cmd, env.token(), env.user(), env.report(), env.crumbKey(), env.auditing(), env.health(), env.demo())
+	env.group(cmd, env.token(), env.user(), env.report(), env.importing(), env.exporting(), env.crumbKey(), env.auditing(), env.health(), env.demo())
 }
 
 // A usageError says what is wrong with a command line.
@@ -57,7 +57,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// errWarnings is that a report, which has been printed, has warnings.
+// errWarnings is that what has been printed has warnings, or tells of what was left.
 var errWarnings = errors.New("there are warnings")
 
 // fail prints an error and returns what the command returns for it.

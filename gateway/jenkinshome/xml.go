@@ -170,21 +170,22 @@ func parseConfig(text []byte) (*config, error) {
 		case len(c.tokens) == 0:
 		default:
 			t := &c.tokens[len(c.tokens)-1]
-			in := func(path ...string) bool {
-				return e.is(append([]string{"properties", propertyName, "tokenStore", "tokenList", tokenName}, path...)...)
+			const root = 6 // elements down to that of the token
+			if len(e.path) <= root || e.path[root-1] != tokenName || e.path[2] != propertyName {
+				break
 			}
-			switch {
-			case in("uuid"):
+			switch path := strings.Join(e.path[root:], "/"); path {
+			case "uuid":
 				t.uuid = e.text
-			case in("name"):
+			case "name":
 				t.name = e.text
-			case in("creationDate"):
+			case "creationDate":
 				t.created = e.text
-			case in("expirationDate"):
+			case "expirationDate":
 				t.expires = e.text
-			case in("value", "version"):
+			case "value/version":
 				t.version = e.text
-			case in("value", "hash"):
+			case "value/hash":
 				t.hash = e.text
 			}
 		}

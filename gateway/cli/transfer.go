@@ -1,0 +1,415 @@
+package cli
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+	"github.com/google/uuid"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/jenkinshome"
+	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/user"
+)
+
+func (e *Env) importing() *cobra.Command {
+	return e.group(&cobra.Command{
+		Use:     "import",
+		Short:   "Takes over API tokens that Jenkins has made",
+		Example: `  caddy crumbgate import jenkins-home /var/lib/jenkins`,
+	}, e.importHome())
+}
+
+func (e *Env) exporting() *cobra.Command {
+	return e.group(&cobra.Command{
+		Use:     "export",
+		Short:   "Gives tokens back to Jenkins",
+		Example: `  caddy crumbgate export jenkins /var/lib/jenkins --out /tmp/users`,
+	}, e.exportJenkins())
+}
+
+// homeFlags adds what has to be known of a Jenkins home beside the home.
+func homeFlags(cmd *cobra.Command) (options func() (jenkinshome.Options, error)) {
+	flags := cmd.Flags()
+	zone := flags.String("zone", "", "time zone of the Jenkins, such as Europe/Berlin, in which its tokens expire (default: that of this machine)")
+	ids := flags.String("user-ids", "", "which spellings are the same user, as the setting user_ids (default case_insensitive)")
+	return func() (o jenkinshome.Options, err error) {
+		o.Zone = time.Local
+		if *zone != "" {
+			if o.Zone, err = time.LoadLocation(*zone); err != nil {
+				return o, usagef("--zone: %w", err)
+			}
+		}
+		if o.UserIDs, err = user.ParseStrategy(*ids); err != nil {
+			return o, usagef("--user-ids: %w", err)
+		}
+		return o, nil
+	}
+}
+
+// openHome opens a Jenkins home, out of which no link leads.
+func openHome(path string, o jenkinshome.Options) (*jenkinshome.Home, *os.Root, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the Jenkins home: %w", err)
+	}
+	home, err := jenkinshome.Open(root.FS(), o)
+	if err != nil {
+		_ = root.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return home, root, nil
+}
+
+// progress shows how far a long command is, if somebody looks on.
+func (e *Env) progress(total int, what string) *progressbar.ProgressBar {
+	file, isFile := e.Stderr.(*os.File)
+	return progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(e.Stderr), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
+		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionSetVisibility(isFile && term.IsTerminal(int(file.Fd()))))
+}
+
+func (e *Env) importHome() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "jenkins-home PATH [--yes]",
+		Short: "Takes over the tokens in the home directory of a Jenkins",
+		Long: `Takes over the tokens in the home directory of a Jenkins, or in a copy of it: their
+holders go on using the very same strings. Only digests are read, which is all that
+Jenkins has since 2.129; of a legacy token the home's secrets are needed to make one.
+
+Without --yes it only tells what would be done. It can be run again: what has been
+taken stays as it is. One file that can't be read does not stop the others.
+
+The exit status is 0 if all was taken, 1 for a failure, 2 for a wrong command line,
+and 3 if something was left.`,
+		Example: `  caddy crumbgate import jenkins-home /var/lib/jenkins
+  caddy crumbgate import jenkins-home /var/lib/jenkins --zone Europe/Berlin --yes`,
+	}
+	dial := e.connection(cmd)
+	options := homeFlags(cmd)
+	flags := cmd.Flags()
+	yes := flags.Bool("yes", false, "do it, and don't only tell what would be done")
+	verbose := flags.BoolP("verbose", "v", false, "list what was taken, too")
+	asJSON := cmd.Flags().Bool("json", false, "print what has become of each token as JSON")
+	return e.runs(cmd, func(ctx context.Context, args []string) error {
+		if len(args) != 1 {
+			return usagef("name the home directory of the Jenkins, as in: caddy crumbgate import jenkins-home /var/lib/jenkins")
+		}
+		o, err := options()
+		if err != nil {
+			return err
+		}
+		home, root, err := openHome(args[0], o)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		client, err := dial()
+		if err != nil {
+			return err
+		}
+		i := &importer{env: e, client: client, dry: !*yes, verbose: *verbose}
+		bar := e.progress(home.Len(), "users")
+		for u := range home.Users() {
+			if err := i.add(ctx, u); err != nil {
+				return fmt.Errorf("%w; %s had been taken before, and running the command again goes on from there", err, english.Plural(i.taken, "token", ""))
+			}
+			_ = bar.Add(1) // what can't be shown is not missed
+		}
+		if err := i.flush(ctx); err != nil {
+			return fmt.Errorf("%w; %s had been taken before, and running the command again goes on from there", err, english.Plural(i.taken, "token", ""))
+		}
+		_ = bar.Finish()
+		if *asJSON {
+			err = e.printJSON(i.result())
+		} else {
+			err = i.print()
+		}
+		if err == nil && i.left > 0 {
+			return errWarnings
+		}
+		return err
+	})
+}
+
+// An importer sends tokens to the gateway, as many at once as it takes.
+type importer struct {
+	env     *Env
+	client  *admin.Client
+	dry     bool
+	verbose bool
+
+	pending              []admin.TransferToken
+	users                int
+	taken, present, left int
+	rows                 []importRow
+}
+
+// An importRow is what has become of a token, or of what might have held one.
+type importRow struct {
+	User    string `json:"user,omitempty"`
+	Token   string `json:"token,omitempty"`
+	File    string `json:"file,omitempty"`
+	ID      string `json:"id,omitempty"`
+	Outcome string `json:"outcome"`
+	Detail  string `json:"detail,omitempty"`
+}
+
+func (i *importer) add(ctx context.Context, u jenkinshome.User) error {
+	if u.ID != "" {
+		i.users++
+	}
+	for _, p := range u.Problems {
+		i.left++
+		i.rows = append(i.rows, importRow{User: u.ID, File: p.File, Outcome: string(token.Left), Detail: p.Reason})
+	}
+	for _, t := range u.Tokens {
+		item := admin.TransferToken{
+			User: u.ID, Name: t.Name, Digest: hex.EncodeToString(t.Digest[:]), Legacy: t.Legacy,
+			Created: admin.Time(t.Created), Expires: admin.Time(t.Expires), Uses: t.Uses, LastUse: admin.Time(t.LastUse),
+		}
+		if t.ID != uuid.Nil {
+			item.ID = t.ID.String()
+		}
+		if i.pending = append(i.pending, item); len(i.pending) == token.MaxImport {
+			if err := i.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (i *importer) flush(ctx context.Context) error {
+	if len(i.pending) == 0 {
+		return nil
+	}
+	result, err := i.client.ImportTokens(ctx, admin.ImportRequest{Tokens: i.pending, DryRun: i.dry, Actor: i.env.Username})
+	if err != nil {
+		return err
+	}
+	if len(result.Outcomes) != len(i.pending) {
+		return errors.New("the gateway has answered for other tokens than it was sent: it is of another version")
+	}
+	for n, out := range result.Outcomes {
+		switch token.Outcome(out.Outcome) {
+		case token.Taken:
+			i.taken++
+		case token.Present:
+			i.present++
+		default:
+			i.left++
+		}
+		if i.verbose || token.Outcome(out.Outcome) == token.Left || out.Detail != "" {
+			i.rows = append(i.rows, importRow{User: i.pending[n].User, Token: i.pending[n].Name, ID: out.ID, Outcome: out.Outcome, Detail: out.Detail})
+		}
+	}
+	i.pending = i.pending[:0]
+	return nil
+}
+
+func (i *importer) result() any {
+	return struct {
+		DryRun  bool        `json:"dry_run"`
+		Users   int         `json:"users"`
+		Taken   int         `json:"taken"`
+		Present int         `json:"present"`
+		Left    int         `json:"left"`
+		Rows    []importRow `json:"rows"`
+	}{i.dry, i.users, i.taken, i.present, i.left, append([]importRow{}, i.rows...)}
+}
+
+func (i *importer) print() error {
+	e := i.env
+	if len(i.rows) > 0 {
+		t := &table{out: e.Stdout}
+		if err := t.row("USER", "TOKEN", "OUTCOME", "WHY"); err != nil {
+			return err
+		}
+		for _, r := range i.rows {
+			why := r.Detail
+			if r.File != "" {
+				why = r.File + ": " + why
+			}
+			if err := t.row(printable(r.User), printable(r.Token), r.Outcome, printable(why)); err != nil {
+				return err
+			}
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+		if err := e.printf("\n"); err != nil {
+			return err
+		}
+	}
+	verb := "taken"
+	if i.dry {
+		verb = "to be taken"
+	}
+	if err := e.printf("%s of %s %s, %s taken before, %s left.\n", english.Plural(i.taken, "token", ""), english.Plural(i.users, "user", ""), verb, humanize.Comma(int64(i.present)), humanize.Comma(int64(i.left))); err != nil {
+		return err
+	}
+	if i.dry && i.taken > 0 {
+		fmt.Fprintln(e.Stderr, "Nothing was changed. To do it, add --yes.")
+	}
+	return nil
+}
+
+// printable returns a text of a home for a terminal, which it is not to command.
+func printable(s string) string {
+	if user.CheckText("text", s) == nil {
+		return s
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+func (e *Env) exportJenkins() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "jenkins PATH --out DIRECTORY [--user USER]",
+		Short: "Writes the users' files of a Jenkins anew, with the tokens of the gateway in them",
+		Long: `Writes the users' files of a Jenkins anew, with the tokens of the gateway in them, so
+that Jenkins takes them itself: the way back. The home is only read. What is written
+has the names that it has there: stop Jenkins, copy it over the home, start Jenkins.
+
+Tokens that the gateway limits are left out, because Jenkins knows no limits, and so
+are those that it does not let in. Users without a directory in the home have to
+sign in to Jenkins once.
+
+The exit status is 0 if all was written, 1 for a failure, 2 for a wrong command line,
+and 3 if something was left.`,
+		Example: `  caddy crumbgate export jenkins /var/lib/jenkins --out /tmp/back`,
+	}
+	dial := e.connection(cmd)
+	options := homeFlags(cmd)
+	flags := cmd.Flags()
+	out := flags.String("out", "", "directory to write to, which must not exist or be empty (required)")
+	owner := flags.String("user", "", "only tokens of this user")
+	ownerIsUser(cmd)
+	return e.runs(cmd, func(ctx context.Context, args []string) error {
+		if len(args) != 1 || *out == "" {
+			return usagef("name the home directory of the Jenkins and where to write to, as in: caddy crumbgate export jenkins /var/lib/jenkins --out /tmp/back")
+		}
+		o, err := options()
+		if err != nil {
+			return err
+		}
+		if entries, err := os.ReadDir(*out); err == nil && len(entries) > 0 {
+			return usagef("--out %s is not empty: name a new directory", *out)
+		}
+		home, root, err := openHome(args[0], o)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		client, err := dial()
+		if err != nil {
+			return err
+		}
+		x := &exporter{env: e, home: home, ids: o.UserIDs, out: *out, tokens: make(map[string][]jenkinshome.Token)}
+		for t, err := range client.Export(ctx, *owner, e.Username) {
+			if err != nil {
+				return err
+			}
+			if err := x.add(t); err != nil {
+				return err
+			}
+		}
+		return x.write()
+	})
+}
+
+// An exporter writes the tokens of the gateway for a Jenkins.
+type exporter struct {
+	env    *Env
+	home   *jenkinshome.Home
+	ids    user.Strategy
+	out    string
+	tokens map[string][]jenkinshome.Token // by the key of the user's id
+	left   []importRow
+}
+
+func (x *exporter) add(t admin.TransferToken) error {
+	if t.Limited {
+		x.left = append(x.left, importRow{User: t.User, Token: t.Name, Detail: "it is limited, and Jenkins knows no limits: make another in Jenkins"})
+		return nil
+	}
+	item := jenkinshome.Token{Name: t.Name, Legacy: t.Legacy, Created: int64(t.Created), Expires: int64(t.Expires), Uses: t.Uses, LastUse: int64(t.LastUse)}
+	digest, err := hex.DecodeString(t.Digest)
+	if err == nil {
+		err = item.Digest.UnmarshalBinary(digest)
+	}
+	if err == nil {
+		item.ID, err = admin.ParseID(t.ID)
+	}
+	if err != nil {
+		return errors.New("the gateway has answered something that is no token: it is of another version")
+	}
+	key := x.ids.Key(user.ID(t.User))
+	x.tokens[key] = append(x.tokens[key], item)
+	return nil
+}
+
+func (x *exporter) write() error {
+	e, dirs := x.env, x.home.Dirs()
+	keys := make([]string, 0, len(x.tokens))
+	for key := range x.tokens {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	written, users := 0, 0
+	bar := e.progress(len(keys), "users")
+	for _, key := range keys {
+		_ = bar.Add(1) // what can't be shown is not missed
+		dir, found := dirs[key]
+		if !found {
+			x.left = append(x.left, importRow{User: key, Detail: "the home has no directory of this user, who has to sign in to Jenkins once"})
+			continue
+		}
+		config, stats, added, err := x.home.Merge(dir, x.tokens[key])
+		if err != nil {
+			x.left = append(x.left, importRow{User: key, Detail: err.Error()})
+			continue
+		}
+		if added == 0 {
+			continue
+		}
+		for name, text := range map[string][]byte{"config.xml": config, "apiTokenStats.xml": stats} {
+			if text == nil {
+				continue
+			}
+			path := filepath.Join(x.out, filepath.FromSlash(dir), name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				return err
+			}
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				return err
+			}
+		}
+		written, users = written+added, users+1
+	}
+	_ = bar.Finish()
+	for _, r := range x.left {
+		if err := e.printf("Left: %s %s: %s\n", printable(r.User), printable(r.Token), printable(r.Detail)); err != nil {
+			return err
+		}
+	}
+	if err := e.printf("%s of %s written to %s.\n", english.Plural(written, "token", ""), english.Plural(users, "user", ""), x.out); err != nil {
+		return err
+	}
+	if len(x.left) > 0 {
+		return errWarnings
+	}
+	return nil
+}
