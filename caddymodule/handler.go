@@ -13,6 +13,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/audit"
+	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/gateway/webhook"
@@ -195,6 +196,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return d.Find(digest), nil
 	}
 	config.Tokens = app.directory
+	config.Live = func() *live.Registry {
+		if shared := app.open.Load(); shared != nil {
+			return shared.live
+		}
+		return nil
+	}
 	config.ClientAddr = func(r *http.Request) string {
 		addr, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 		return addr

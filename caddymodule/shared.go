@@ -11,6 +11,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -25,6 +26,7 @@ const loadTimeout = 5 * time.Minute
 type sharedDirectory struct {
 	*token.Directory
 	keys    *crumb.Keys
+	live    *live.Registry      // of all configurations: streams can outlive one
 	app     atomic.Pointer[App] // of the newest configuration
 	emitter *emitter
 
@@ -35,6 +37,9 @@ type sharedDirectory struct {
 
 // Destruct implements caddy.Destructor.
 func (s *sharedDirectory) Destruct() error {
+	if s.live != nil {
+		s.live.Close()
+	}
 	err := s.Close()
 	s.emitter.close()
 	if log := s.audit.Load(); log != nil {
@@ -65,5 +70,6 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 		_ = s.Destruct() // what went wrong before says more
 		return nil, err
 	}
+	s.live = live.New(time.Now, ctx.Slogger())
 	return s, nil
 }

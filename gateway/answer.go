@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/live"
 )
 
 // An answerWriter passes an answer of Jenkins on: to a token client without its
@@ -15,8 +18,9 @@ import (
 type answerWriter struct {
 	http.ResponseWriter
 	watch  bool
-	visit  *forward // of a person, else nil
-	opened []string // the lines that set a session which was opened for this request
+	visit  *forward      // of a person, else nil
+	flight *live.Request // of a token client, if what is in flight is known
+	opened []string      // the lines that set a session which was opened for this request
 
 	page bool // the answer is a page with Jenkins' crumb in it
 
@@ -28,6 +32,15 @@ type answerWriter struct {
 
 // Unwrap lets http.ResponseController reach the connection, for upgrades.
 func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// Hijack implements what http.ResponseController looks for.
+func (a *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err == nil && a.flight != nil {
+		a.flight.Hijacked(conn)
+	}
+	return conn, buffered, err
+}
 
 func (a *answerWriter) WriteHeader(status int) {
 	if a.held {

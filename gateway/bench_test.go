@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/crumbgate/crumbgate/gateway"
+	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
@@ -48,9 +50,12 @@ func serving(t testing.TB, method string, class gateway.Class, limits *token.Lim
 	if err != nil {
 		t.Fatal(err)
 	}
+	registry := live.New(time.Now, log)
+	t.Cleanup(registry.Close)
 	config := gateway.Config{
 		Lookup: func(d token.Digest) (*token.Token, error) { return directory.Find(d), nil },
 		Log:    log,
+		Live:   func() *live.Registry { return registry },
 	}
 	own := http.Header{"Authorization": {basicAuth("release-bot", secret.Reveal())}}
 	if class == gateway.ClassSession {

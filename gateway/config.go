@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/gateway/webhook"
@@ -38,6 +39,9 @@ type Config struct {
 	Lookup func(token.Digest) (*token.Token, error)
 	Log    *slog.Logger
 	Now    func() time.Time // time.Now
+	// Live returns what ends the requests of a token when it is not admitted any more.
+	// By default nothing does.
+	Live func() *live.Registry
 	// Tokens returns the directory in which tokens are managed, for TokenAPIAnswer.
 	Tokens func() (*token.Directory, error)
 	// Metrics count what the gate does; several gates can share them. By default
@@ -260,6 +264,9 @@ func (c Config) Defaulted() (Config, error) {
 	}
 	if c.Refused == nil {
 		c.Refused = func(*http.Request, Decision) {}
+	}
+	if c.Live == nil {
+		c.Live = func() *live.Registry { return nil }
 	}
 	if c.Shadowed == nil {
 		c.Shadowed = func(*http.Request, Decision, bool) {}

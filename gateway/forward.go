@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -26,6 +27,8 @@ type forward struct {
 	next Next
 	// cookies are those of a session client.
 	cookies clientCookies
+	// flight is for the request of a token client to be ended with its token.
+	flight live.Request
 }
 
 // key is for whom the Jenkins session of the request is.
@@ -80,7 +83,7 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	g.presentOrigin(r)
-	return f.send(&answerWriter{ResponseWriter: w}, r)
+	return f.send(&answerWriter{ResponseWriter: w, flight: f.inFlight()}, r)
 }
 
 func (f *forward) send(a *answerWriter, r *http.Request) error {
@@ -99,7 +102,7 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 	before := takeSnapshot(r, w.Header())
 	defer before.drop()
 
-	first := &answerWriter{ResponseWriter: w, watch: true, visit: f.visit(), opened: session.SetCookie}
+	first := &answerWriter{ResponseWriter: w, watch: true, visit: f.visit(), flight: f.inFlight(), opened: session.SetCookie}
 	sent, _ := body.open()
 	f.attach(r, session, sent)
 	err := f.send(first, r)
@@ -141,7 +144,7 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 	f.gate.Metrics.replays.Inc()
 	r = f.gate.Fork(w, again)
 	f.gate.Admitted(r, f.Decision)
-	second := &answerWriter{ResponseWriter: w, watch: true, visit: f.visit(), opened: renewed.SetCookie}
+	second := &answerWriter{ResponseWriter: w, watch: true, visit: f.visit(), flight: f.inFlight(), opened: renewed.SetCookie}
 	f.attach(r, renewed, sent)
 	err = f.send(second, r)
 	switch {
@@ -158,6 +161,14 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 	}
 	second.release()
 	return nil
+}
+
+// inFlight is what is to know of a hijacked connection; nil if nothing is.
+func (f *forward) inFlight() *live.Request {
+	if !f.flight.Begun() {
+		return nil
+	}
+	return &f.flight
 }
 
 // visit is the request for its answerWriter, nil for that of a token client.

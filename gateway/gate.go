@@ -363,10 +363,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 		}
 		defer release()
 	}
-	addr := g.ClientAddr(r)
+	addr, now := g.ClientAddr(r), g.Now()
 	if d.Class == ClassToken {
 		// Here and not in Check, which changes nothing.
-		used := d.Token.Use(usage.Use{Time: g.Now(), Addr: addr, Agent: r.UserAgent()})
+		used := d.Token.Use(usage.Use{Time: now, Addr: addr, Agent: r.UserAgent()})
 		if d.Reason = refusals[used]; d.Reason != "" {
 			g.refuse(w, r, d)
 			return nil
@@ -384,6 +384,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	f := &forward{gate: g, Decision: d, addr: addr, next: next}
 	switch d.Class {
 	case ClassToken:
+		if registry := g.Live(); registry != nil {
+			r = registry.Begin(&f.flight, d.Token, w, r, now, g.Metrics.ended)
+			defer f.flight.End()
+		}
 		return f.token(w, r)
 	case ClassSession:
 		return f.session(w, r)

@@ -15,6 +15,8 @@ type Metrics struct {
 	// uncovered counts what scopes would have refused, were it not observed.
 	uncovered prometheus.Counter
 	shadowed  map[verdicts]prometheus.Counter
+	// ended counts requests that were under way when their token ended.
+	ended func()
 }
 
 // verdicts are what the gateway and Jenkins make of a credential.
@@ -90,7 +92,11 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		Namespace: "caddy", Subsystem: "crumbgate", Name: "shadow_total",
 		Help: "Requests on whose credential Jenkins has decided, by what the gateway would have and what Jenkins did.",
 	}, []string{"gateway", "jenkins"})
-	for _, c := range []prometheus.Collector{requests, fetches, replays, uncovered, shadowed} {
+	ended := prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "crumbgate", Name: "ended_total",
+		Help: "Requests that were ended under way, because their token was not admitted any more.",
+	})
+	for _, c := range []prometheus.Collector{requests, fetches, replays, uncovered, shadowed, ended} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -103,6 +109,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		replays:  replays,
 
 		uncovered: uncovered,
+		ended:     ended.Inc,
 		shadowed:  make(map[verdicts]prometheus.Counter),
 	}
 	for _, v := range []verdicts{{true, true}, {true, false}, {false, true}, {false, false}} {

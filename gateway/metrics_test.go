@@ -34,8 +34,8 @@ func TestMetricsRegisterOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != 5 {
-		t.Errorf("%d families of metrics before the first request, want 5", len(families))
+	if len(families) != 6 {
+		t.Errorf("%d families of metrics before the first request, want 6", len(families))
 	}
 	if _, err := NewMetrics(registry); err == nil {
 		t.Error("a second registration succeeds")
