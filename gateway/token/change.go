@@ -37,7 +37,7 @@ type Request struct {
 // Create makes a token and returns it with its secret, which nobody can ever
 // learn again. Errors are of type *Error.
 func (d *Directory) Create(ctx context.Context, req Request) (*Token, Secret, error) {
-	now, rules := d.Now(), d.Rules()
+	now, rules := d.config.Now(), d.Rules()
 	owner, err := user.ParseID(req.User)
 	if err != nil {
 		return nil, Secret{}, errorf(ErrInvalid, "%v", err)
@@ -152,7 +152,7 @@ const DefaultOverlap = "24h"
 // returns the new one with its secret. Errors are of type *Error.
 func (d *Directory) Rotate(ctx context.Context, id uuid.UUID, req Rotation) (made *Token, _ Secret, old *Token, _ error) {
 	fail := func(err error) (*Token, Secret, *Token, error) { return nil, Secret{}, nil, err }
-	now, rules := d.Now(), d.Rules()
+	now, rules := d.config.Now(), d.Rules()
 	overlap, err := parseOverlap(req.Overlap)
 	if err != nil {
 		return fail(errorf(ErrInvalid, "%v", err))
@@ -237,7 +237,7 @@ func (d *Directory) Revoke(ctx context.Context, id uuid.UUID, actor string) (*To
 // RevokeAll ends tokens, from the next request on, and returns those that were not
 // revoked before. Why is for people, and may be empty.
 func (d *Directory) RevokeAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
-	now := d.Now().Unix()
+	now := d.config.Now().Unix()
 	return d.revise(ctx, KindRevoked, tokens, why, actor, func(r *Record) error {
 		if r.State != Revoked {
 			r.State, r.Revoked, r.Why = Revoked, now, why
@@ -249,7 +249,7 @@ func (d *Directory) RevokeAll(ctx context.Context, tokens []*Token, why, actor s
 // SuspendAll refuses tokens until they are resumed, and returns those that were
 // active before. Why is for people, and may be empty.
 func (d *Directory) SuspendAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
-	now := d.Now().Unix()
+	now := d.config.Now().Unix()
 	return d.revise(ctx, KindSuspended, tokens, why, actor, func(r *Record) error {
 		if r.State == Active {
 			r.State, r.Suspended, r.Why = Suspended, now, why
@@ -260,7 +260,7 @@ func (d *Directory) SuspendAll(ctx context.Context, tokens []*Token, why, actor 
 
 // ResumeAll lets suspended tokens in again, and returns those.
 func (d *Directory) ResumeAll(ctx context.Context, tokens []*Token, actor string) ([]*Token, error) {
-	now := d.Now().Unix()
+	now := d.config.Now().Unix()
 	return d.revise(ctx, KindResumed, tokens, "", actor, func(r *Record) error {
 		if r.State == Suspended {
 			r.State, r.Suspended, r.Resumed, r.Why = Active, 0, now, ""
@@ -274,7 +274,7 @@ func (d *Directory) Rename(ctx context.Context, id uuid.UUID, name, actor string
 	if name == "" {
 		return nil, errorf(ErrInvalid, "the new name is empty: say what the token is for, as in deploy")
 	}
-	name, err := parseName(name, d.Now())
+	name, err := parseName(name, d.config.Now())
 	if err != nil {
 		return nil, errorf(ErrInvalid, "%v", err)
 	}
@@ -369,17 +369,17 @@ func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, deta
 
 // apply makes changes in the store once they are audited.
 func (d *Directory) apply(ctx context.Context, events []Event, changes ...storage.Change) error {
-	if err := d.Audit(ctx, events...); err != nil {
-		d.Log.Error("a change of the tokens was refused, because it can't be audited", "error", err)
+	if err := d.config.Audit(ctx, events...); err != nil {
+		d.config.Log.Error("a change of the tokens was refused, because it can't be audited", "error", err)
 		return errorf(ErrAudit, "nothing was changed, because the change can't be audited: %v", err)
 	}
 	if _, err := d.store.Apply(ctx, changes...); err != nil {
-		d.Log.Error("a change of the token store failed", "error", err)
+		d.config.Log.Error("a change of the token store failed", "error", err)
 		for i := range events {
 			events[i].Err = err
 		}
-		if err := d.Audit(context.WithoutCancel(ctx), events...); err != nil {
-			d.Log.Error("the audit log has changes that were not made", "error", err)
+		if err := d.config.Audit(context.WithoutCancel(ctx), events...); err != nil {
+			d.config.Log.Error("the audit log has changes that were not made", "error", err)
 		}
 		return errorf(ErrStore, "nothing was changed, because the token store can't keep it: %v", err)
 	}
@@ -400,8 +400,8 @@ func (d *Directory) tell(events ...Event) {
 		if e.Kind == KindNewAddress { // which is common where addresses change
 			level = slog.LevelDebug
 		}
-		d.Log.Log(context.Background(), level, logText.Replace(string(e.Kind)), args...)
-		d.Told(e)
+		d.config.Log.Log(context.Background(), level, logText.Replace(string(e.Kind)), args...)
+		d.config.Told(e)
 	}
 }
 

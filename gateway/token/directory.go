@@ -90,7 +90,7 @@ func (t *Token) Uses() usage.Total {
 // records. A change is checked, audited, stored durably, and only then visible and
 // acknowledged; it names its actor. Find takes no lock.
 type Directory struct {
-	Config
+	config  Config
 	store   storage.Store
 	tracker *usage.Tracker
 	index   *index
@@ -121,7 +121,7 @@ type Config struct {
 // without some of its tokens would look healthy and be wrong.
 func Open(ctx context.Context, store storage.Store, cfg Config) (*Directory, error) {
 	d := &Directory{
-		Config:   cfg,
+		config:   cfg,
 		store:    store,
 		index:    newIndex(),
 		owners:   owners{byKey: make(map[string]*owner)},
@@ -131,14 +131,14 @@ func Open(ctx context.Context, store storage.Store, cfg Config) (*Directory, err
 	}
 	d.owners.directory = d
 	d.SetRules(Rules{})
-	if d.Now == nil {
-		d.Now = time.Now
+	if d.config.Now == nil {
+		d.config.Now = time.Now
 	}
-	if d.Audit == nil {
-		d.Audit = func(context.Context, ...Event) error { return nil }
+	if d.config.Audit == nil {
+		d.config.Audit = func(context.Context, ...Event) error { return nil }
 	}
-	if d.Told == nil {
-		d.Told = func(Event) {}
+	if d.config.Told == nil {
+		d.config.Told = func(Event) {}
 	}
 	d.tracker = usage.NewTracker(store, cfg.Log)
 	err := d.load(ctx)

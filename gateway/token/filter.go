@@ -124,7 +124,7 @@ func (f Filter) Wide() bool {
 
 // Select returns the tokens that a filter wants, by owner, name and age.
 func (d *Directory) Select(f Filter) []*Token {
-	now, text := d.Now(), strings.ToLower(f.Text)
+	now, text := d.config.Now(), strings.ToLower(f.Text)
 	d.mu.Lock()
 	ids := d.owners.ids
 	d.mu.Unlock()

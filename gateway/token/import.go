@@ -55,7 +55,7 @@ func (d *Directory) Import(ctx context.Context, list []Import, dry bool, actor s
 	if len(list) > MaxImport {
 		return nil, errorf(ErrInvalid, "%d tokens at once are too many: at most %d are taken", len(list), MaxImport)
 	}
-	now := d.Now()
+	now := d.config.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var (
@@ -206,7 +206,7 @@ func (d *Directory) Exported(ctx context.Context, tokens []*Token, actor string)
 	if len(events) == 0 {
 		return nil
 	}
-	if err := d.Audit(ctx, events...); err != nil {
+	if err := d.config.Audit(ctx, events...); err != nil {
 		return errorf(ErrAudit, "nothing was exported, because it can't be audited: %v", err)
 	}
 	d.tell(events...)

@@ -86,7 +86,7 @@ func days(since int64, now time.Time) int {
 // LegacyWarning tells, for admins, what is to be done about tokens from before
 // Jenkins 2.129; "" if there is nothing: they are not let in, and there are none.
 func (d *Directory) LegacyWarning() string {
-	now := d.Now()
+	now := d.config.Now()
 	n := 0
 	for t := range d.index.all() {
 		if r := t.Record(); r.Origin == Legacy && r.State != Revoked {

@@ -158,7 +158,7 @@ func (d *Directory) SetProfile(ctx context.Context, id string, update ProfileUpd
 func (d *Directory) SetDisabled(ctx context.Context, id string, disabled bool, actor string) (*Profile, error) {
 	kind, since := KindEnabled, int64(0)
 	if disabled {
-		kind, since = KindDisabled, d.Now().Unix()
+		kind, since = KindDisabled, d.config.Now().Unix()
 	}
 	return d.changeUser(ctx, id, kind, ProfileUpdate{disabled: &since}, actor)
 }

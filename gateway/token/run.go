@@ -58,7 +58,7 @@ func (d *Directory) run() {
 
 func (d *Directory) flush(ctx context.Context) {
 	if err := d.storeObserved(ctx); err != nil {
-		d.Log.Error("it is tried again", "error", err)
+		d.config.Log.Error("it is tried again", "error", err)
 	}
 }
 
@@ -68,25 +68,25 @@ func (d *Directory) handle(ctx context.Context, e Event) {
 		d.tell(e)
 		return
 	}
-	d.Log.Warn("a token that was replaced is still in use: find out who has it", "token_id", e.Token.ID, "owner", string(e.User), "name", e.Token.Name, "client_addr", e.Actor.Addr)
-	d.Told(e)
+	d.config.Log.Warn("a token that was replaced is still in use: find out who has it", "token_id", e.Token.ID, "owner", string(e.User), "name", e.Token.Name, "client_addr", e.Actor.Addr)
+	d.config.Told(e)
 	if !d.Rules().ReuseSuspends {
 		return
 	}
 	root := e.Token.Root()
 	family := d.List(func(t *Token) bool { return t.Record().Root() == root })
 	if _, err := d.SuspendAll(ctx, family, "a token of its family was used after it had been replaced", "gateway"); err != nil {
-		d.Log.Error("the family of a token that was used after it had been replaced could not be suspended", "token_id", e.Token.ID, "error", err)
+		d.config.Log.Error("the family of a token that was used after it had been replaced could not be suspended", "token_id", e.Token.ID, "error", err)
 	}
 }
 
 // Sweep suspends tokens that have been idle for too long, and tells of those that
 // will end soon. It is called every SweepInterval.
 func (d *Directory) Sweep(ctx context.Context) {
-	now := d.Now()
+	now := d.config.Now()
 	before, err := d.swept(ctx)
 	if err != nil {
-		d.Log.Error("tokens were not looked through for what has become due", "error", err)
+		d.config.Log.Error("tokens were not looked through for what has become due", "error", err)
 		return
 	}
 	var idle, ending []*Token
@@ -103,7 +103,7 @@ func (d *Directory) Sweep(ctx context.Context) {
 	}
 	if len(idle) > 0 {
 		if _, err := d.SuspendAll(ctx, idle, "not used for too long", "gateway"); err != nil {
-			d.Log.Error("idle tokens are refused, but could not be suspended", "error", err)
+			d.config.Log.Error("idle tokens are refused, but could not be suspended", "error", err)
 		}
 	}
 	for _, t := range ending {
@@ -113,7 +113,7 @@ func (d *Directory) Sweep(ctx context.Context) {
 	// Only what has been told of has to be remembered, and a day of none of it.
 	if len(ending) > 0 || now.Unix()-before > 24*60*60 {
 		if _, err := d.store.Apply(ctx, storage.Change{Key: sweptKey, Value: encode(now.Unix()), Expect: storage.Any}); err != nil {
-			d.Log.Error("tokens that end soon will be told of again", "error", err)
+			d.config.Log.Error("tokens that end soon will be told of again", "error", err)
 		}
 	}
 }
