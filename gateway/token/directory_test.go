@@ -34,23 +34,80 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type faulty struct {
 	storage.Store
 	failing atomic.Pointer[error]
+	good    atomic.Int64 // how many calls of Apply succeed yet while failing
 }
 
-func (f *faulty) fail(err error) { f.failing.Store(&err) }
+func (f *faulty) fail(err error) { f.failAfter(0, err) }
 func (f *faulty) heal()          { f.failing.Store(nil) }
 
+// failAfter has all fail after n more calls of Apply.
+func (f *faulty) failAfter(n int64, err error) {
+	f.good.Store(n)
+	f.failing.Store(&err)
+}
+
 func (f *faulty) Apply(ctx context.Context, changes ...storage.Change) (storage.Revision, error) {
-	if err := f.failing.Load(); err != nil {
+	if err := f.failing.Load(); err != nil && f.good.Add(-1) < 0 {
 		return 0, *err
 	}
 	return f.Store.Apply(ctx, changes...)
 }
 
 func (f *faulty) Get(ctx context.Context, key string) (storage.Entry, error) {
-	if err := f.failing.Load(); err != nil {
+	if err := f.failing.Load(); err != nil && f.good.Load() <= 0 {
 		return storage.Entry{}, *err
 	}
 	return f.Store.Get(ctx, key)
+}
+
+// Events are what a directory has audited or told, from any goroutine.
+type events struct {
+	mu   sync.Mutex // guards the rest
+	list []token.Event
+	err  error // of Audit
+}
+
+func (e *events) note(list ...token.Event) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return e.err
+	}
+	e.list = append(e.list, slices.Clone(list)...)
+	return nil
+}
+
+func (e *events) fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.err = err
+}
+
+// take returns the events of a kind, or all for "", and forgets all.
+func (e *events) take(kind token.Kind) []token.Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	taken := slices.DeleteFunc(e.list, func(event token.Event) bool { return kind != "" && event.Kind != kind })
+	e.list = nil
+	return taken
+}
+
+// A logBuffer takes log lines from any goroutine.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // A world is a directory on a store in a file, with a clock.
@@ -59,13 +116,16 @@ type world struct {
 	t     testing.TB
 	path  string
 	store *faulty
-	log   *bytes.Buffer
-	now   time.Time
+	log   *logBuffer
+	now   time.Time   // not to be changed while something happens in the background: reopen first
+	rules token.Rules // kept when it is opened again
+
+	audited, told events
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "tokens.db"), log: new(bytes.Buffer), now: time.Date(2026, 10, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, path: filepath.Join(t.TempDir(), "tokens.db"), log: new(logBuffer), now: time.Date(2026, 10, 1, 12, 0, 0, 0, time.UTC)}
 	w.open()
 	t.Cleanup(w.close)
 	return w
@@ -84,13 +144,16 @@ func (w *world) open() {
 	w.t.Helper()
 	w.store = &faulty{Store: openStore(w.t, w.path)}
 	directory, err := token.Open(w.t.Context(), w.store, token.Config{
-		Log: slog.New(slog.NewTextHandler(w.log, nil)),
-		Now: func() time.Time { return w.now },
+		Log:   slog.New(slog.NewTextHandler(w.log, nil)),
+		Now:   func() time.Time { return w.now },
+		Audit: func(_ context.Context, list ...token.Event) error { return w.audited.note(list...) },
+		Told:  func(e token.Event) { _ = w.told.note(e) },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.Directory = directory
+	w.SetRules(w.rules)
 }
 
 func (w *world) close() {
@@ -100,10 +163,21 @@ func (w *world) close() {
 	}
 }
 
+// reopen also waits for all that happens in the background.
 func (w *world) reopen() {
 	w.t.Helper()
 	w.close()
 	w.open()
+}
+
+// rule has rules hold, also when the world is opened again.
+func (w *world) rule(rules token.Rules) {
+	w.t.Helper()
+	if err := rules.Check(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.rules = rules
+	w.SetRules(rules)
 }
 
 // create makes a token that has to be possible.
@@ -114,6 +188,33 @@ func (w *world) create(req token.Request) (*token.Token, token.Secret) {
 		w.t.Fatalf("Create(%+v): %v", req, err)
 	}
 	return made, secret
+}
+
+// get returns the token of an id, which stays the same when the world is opened again.
+func (w *world) get(id uuid.UUID) *token.Token {
+	w.t.Helper()
+	found, err := w.Get(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return found
+}
+
+// states returns why each of some tokens is refused now.
+func (w *world) states(ids ...uuid.UUID) []token.Refusal {
+	w.t.Helper()
+	states := make([]token.Refusal, len(ids))
+	for i, id := range ids {
+		states[i] = w.get(id).Admit(w.now)
+	}
+	return states
+}
+
+// pass lets time go by.
+func (w *world) pass(d time.Duration) {
+	w.t.Helper()
+	w.reopen()
+	w.now = w.now.Add(d)
 }
 
 // names returns the owners and names of all tokens.
