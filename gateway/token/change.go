@@ -338,6 +338,9 @@ func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, deta
 			changed []*Token
 		)
 		for _, token := range part {
+			if slices.Contains(changed, token) {
+				continue // it is in the list twice, but a batch takes a key once
+			}
 			record := *token.Record()
 			before := record
 			if err := edit(&record); err != nil {
