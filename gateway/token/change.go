@@ -139,7 +139,8 @@ type Rotation struct {
 	// DefaultOverlap. It never lengthens its life.
 	Overlap string
 	// Expires is the end of the new one, as ParseExpiry takes it; empty: it lives as
-	// long as the old one was to.
+	// long as the old one was to, within the rules. In place of one without an end, or
+	// whose age is unknown, comes one with the usual life.
 	Expires string
 	Actor   string
 }
@@ -149,7 +150,8 @@ type Rotation struct {
 const DefaultOverlap = "24h"
 
 // Rotate makes a token in place of another, with its owner, name and limits, and
-// returns the new one with its secret. Errors are of type *Error.
+// returns the new one with its secret. Its uses count from zero. One that has expired
+// can be rotated too, and stays expired. Errors are of type *Error.
 func (d *Directory) Rotate(ctx context.Context, id uuid.UUID, req Rotation) (made *Token, _ Secret, old *Token, _ error) {
 	fail := func(err error) (*Token, Secret, *Token, error) { return nil, Secret{}, nil, err }
 	now, rules := d.config.Now(), d.Rules()
@@ -174,13 +176,8 @@ func (d *Directory) Rotate(ctx context.Context, id uuid.UUID, req Rotation) (mad
 	if err := d.checkNew(before.Owner, before.Name, id); err != nil {
 		return fail(err)
 	}
-	var expires int64
-	if req.Expires == "" && before.Expires != 0 && before.Created != 0 {
-		expires = now.Unix() + before.Expires - before.Created
-		if rules.MaxLife != 0 {
-			expires = min(expires, now.Add(rules.MaxLife).Unix())
-		}
-	} else if expires, err = rules.expiry(req.Expires, now); err != nil {
+	expires, err := rules.successorExpiry(before, req.Expires, now)
+	if err != nil {
 		return fail(errorf(ErrInvalid, "%v", err))
 	}
 	format := Native

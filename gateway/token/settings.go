@@ -89,6 +89,19 @@ func (r *Rules) expiry(text string, now time.Time) (int64, error) {
 	return expires, nil
 }
 
+// successorExpiry returns the end of a token that replaces another, in Unix seconds,
+// from a text as Rotation has it.
+func (r *Rules) successorExpiry(old *Record, text string, now time.Time) (int64, error) {
+	if text != "" || old.Expires == 0 || old.Created == 0 {
+		return r.expiry(text, now)
+	}
+	expires := now.Unix() + old.Expires - old.Created
+	if r.MaxLife != 0 {
+		expires = min(expires, now.Add(r.MaxLife).Unix())
+	}
+	return expires, nil
+}
+
 func (r *Rules) longest() string {
 	if r.MaxLife == 0 {
 		return ""
