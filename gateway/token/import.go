@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -65,6 +66,7 @@ func (d *Directory) Import(ctx context.Context, list []Import, dry bool, actor s
 		events   []Event
 		changes  []storage.Change
 		digests  = make(map[Digest]bool)
+		owners   = make(map[string]user.ID) // the spelling that is used, by key
 		names    = make(map[user.ID]map[string]bool)
 		ids      = make(map[uuid.UUID]bool)
 	)
@@ -82,11 +84,18 @@ func (d *Directory) Import(ctx context.Context, list []Import, dry bool, actor s
 		case item.Expires != 0 && item.Expires <= now.Unix():
 			leave("it has expired")
 			continue
+		case item.Expires > now.Add(maxLife).Unix():
+			leave("its end is more than 100 years ahead")
+			continue
 		case digests[item.Digest]:
 			leave("another token has the same secret")
 			continue
 		}
-		owner = d.owners.canonical(owner)
+		key := d.owners.ids.Key(owner)
+		if owners[key] == "" {
+			owners[key] = d.owners.canonical(owner)
+		}
+		owner = owners[key]
 		if known := d.Find(item.Digest); known != nil {
 			out.ID, out.Outcome = known.Record().ID, Present
 			if !d.owners.ids.Equal(known.Record().Owner, owner) {
@@ -98,9 +107,10 @@ func (d *Directory) Import(ctx context.Context, list []Import, dry bool, actor s
 		if names[owner] == nil {
 			names[owner] = d.namesOf(owner)
 		}
+		var details []string
 		name := freeName(item.Name, names[owner])
 		if name != item.Name {
-			out.Detail = fmt.Sprintf("named %q", name)
+			details = append(details, fmt.Sprintf("named %q", name))
 		}
 		names[owner][name] = true
 		// An id that is taken by another token, or came without one, is replaced.
@@ -115,14 +125,18 @@ func (d *Directory) Import(ctx context.Context, list []Import, dry bool, actor s
 		}
 		t := &Token{first: Record{
 			ID: id, Digest: item.Digest, Owner: owner, Name: name, State: Active, Origin: origin,
-			Actor: actor, Created: min(item.Created, now.Unix()), Expires: item.Expires, Resumed: now.Unix(),
+			Actor: actor, Created: past(item.Created, now), Expires: item.Expires, Resumed: now.Unix(),
 		}}
 		out.ID, out.Outcome = id, Taken
 		if item.Legacy && !d.Rules().allowsLegacy(now) {
-			out.Detail = strings.TrimSpace(out.Detail + " refused until the setting legacy allows it")
+			details = append(details, "refused until the setting legacy allows it")
 		}
+		if o := d.owners.first(owner); o != nil && o.profile.Load().Disabled != 0 {
+			details = append(details, fmt.Sprintf("refused while %s is disabled", owner))
+		}
+		out.Detail = strings.Join(details, ", ")
 		tokens = append(tokens, t)
-		uses = append(uses, usage.Total{Count: item.Uses, Last: min(item.LastUse, now.Unix())})
+		uses = append(uses, usage.Total{Count: item.Uses, Last: past(item.LastUse, now)})
 		events = append(events, Event{Kind: KindImported, Actor: actorOf(ctx, actor), Token: &t.first, User: owner, Detail: t.first.Origin.String() + " " + describe(&t.first)})
 		changes = append(changes, storage.Change{Key: tokenKey(id), Value: encode(&t.first), Expect: storage.Absent})
 		if item.Uses > 0 {
@@ -144,6 +158,9 @@ func (d *Directory) Import(ctx context.Context, list []Import, dry bool, actor s
 	d.tell(events...)
 	return outcomes, nil
 }
+
+// past returns a moment that can have been, in Unix seconds, 0 for one that is unknown.
+func past(unix int64, now time.Time) int64 { return min(max(unix, 0), now.Unix()) }
 
 // namesOf returns the names that a user's tokens have. The caller holds mu.
 func (d *Directory) namesOf(owner user.ID) map[string]bool {
