@@ -83,9 +83,6 @@ func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
 			fail("what is searched for has %d bytes, at most %d are allowed", len(text), maxPattern)
 		}
 	}
-	if _, wrong := path.Match(f.Name, ""); wrong != nil {
-		fail("name %q is no pattern: * stands for any characters, ? for one", f.Name)
-	}
 	f.Revoked = yes("all") || f.State == "revoked"
 	f.UnusedFor, f.ExpiresWithin = life("unused_for"), life("expires_within")
 	if text := get("created_before"); text != "" {
@@ -95,13 +92,15 @@ func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
 				fail("created_before %q is neither a date such as 2026-01-31 nor a moment (RFC 3339)", text)
 			}
 		}
-		f.CreatedBefore = day.Unix()
+		if f.CreatedBefore = day.Unix(); f.CreatedBefore <= 0 {
+			fail("created_before %q is before there were tokens", text)
+		}
 	}
 	f.Legacy, f.NeverUsed, f.Unending = yes("legacy"), yes("never_used"), yes("unending")
 	f.Unlimited, f.Disabled = yes("unlimited"), yes("disabled_user")
 	states := []string{
 		"", "active", string(RefusedRevoked), string(RefusedSuspended), string(RefusedExpired), string(RefusedSuperseded),
-		string(RefusedOwner), string(RefusedLegacy), string(RefusedIdle),
+		string(RefusedOwner), string(RefusedLegacy), string(RefusedIdle), string(RefusedUses),
 	}
 	if !slices.Contains(states, f.State) {
 		fail("state %q is none of %s", f.State, english.WordSeries(states[1:], "or"))
@@ -122,9 +121,17 @@ func (f Filter) Wide() bool {
 	return f == Filter{}
 }
 
-// Select returns the tokens that a filter wants, by owner, name and age.
+// What path.Match is given for a name and a pattern. A name is no path, so that * stands for slashes too, and in a pattern only * and ? are special.
+var (
+	globName    = strings.NewReplacer("/", "\x00")
+	globPattern = strings.NewReplacer("/", "\x00", `\`, `\\`, "[", `\[`)
+)
+
+// Select returns the tokens that a filter wants, by owner, name and age. Where uses
+// are not counted none is unused.
 func (d *Directory) Select(f Filter) []*Token {
-	now, text := d.config.Now(), strings.ToLower(f.Text)
+	now, text, pattern := d.config.Now(), strings.ToLower(f.Text), globPattern.Replace(f.Name)
+	uncounted := d.Rules().UsageOff
 	d.mu.Lock()
 	ids := d.owners.ids
 	d.mu.Unlock()
@@ -139,10 +146,8 @@ func (d *Directory) Select(f Filter) []*Token {
 			f.Disabled && t.Profile().Disabled == 0:
 			return false
 		}
-		if f.Name != "" {
-			// A name is no path: * stands for slashes too.
-			pattern, name := strings.ReplaceAll(f.Name, "/", "\x00"), strings.ReplaceAll(r.Name, "/", "\x00")
-			if matched, _ := path.Match(pattern, name); !matched {
+		if pattern != "" {
+			if matched, _ := path.Match(pattern, globName.Replace(r.Name)); !matched {
 				return false
 			}
 		}
@@ -150,10 +155,10 @@ func (d *Directory) Select(f Filter) []*Token {
 			!strings.HasPrefix(r.ID.String(), text) && (r.Limits == nil || !strings.Contains(strings.ToLower(strings.Join(r.Limits.Scopes, " ")), text)) {
 			return false
 		}
-		if f.UnusedFor != 0 && max(r.Created, t.Uses().Last) > now.Add(-f.UnusedFor).Unix() {
+		if f.UnusedFor != 0 && (uncounted || max(r.Created, t.Uses().Last) > now.Add(-f.UnusedFor).Unix()) {
 			return false
 		}
-		if f.ExpiresWithin != 0 && (r.Expires == 0 || r.Expires < now.Unix() || r.Expires > now.Add(f.ExpiresWithin).Unix()) {
+		if f.ExpiresWithin != 0 && (r.Expires == 0 || r.Expires <= now.Unix() || r.Expires > now.Add(f.ExpiresWithin).Unix()) {
 			return false
 		}
 		if f.State == "" && !f.NeverUsed && !f.Unlimited {
