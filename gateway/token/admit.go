@@ -23,7 +23,7 @@ const (
 	RefusedIdle       Refusal = "idle"
 )
 
-// The reasons that Use knows.
+// The reasons that Use knows. Admit knows the second too, but only Use is exact.
 const (
 	RefusedRate Refusal = "rate"
 	RefusedUses Refusal = "used up"
@@ -43,6 +43,8 @@ func (t *Token) Admit(now time.Time) Refusal {
 		return RefusedLegacy
 	case rules.MaxIdle != 0 && t.idleSince()+int64(rules.MaxIdle/time.Second) <= now.Unix():
 		return RefusedIdle
+	case r.Limits != nil && r.Limits.Uses != 0 && t.Uses().Count >= r.Limits.Uses:
+		return RefusedUses
 	}
 	return ""
 }
