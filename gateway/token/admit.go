@@ -127,8 +127,11 @@ func (t *Token) Reused(addr string) {
 		return
 	}
 	r := t.Record()
-	t.owner.directory.happen(Event{
+	raised := t.owner.directory.happen(Event{
 		Kind: KindReused, Actor: Actor{Name: "whoever has the secret", Via: "gateway", Addr: addr}, Token: r, User: r.Owner,
 		Detail: "replaced by " + r.Successor.String(),
 	})
+	if !raised {
+		t.alarmed.Store(false)
+	}
 }

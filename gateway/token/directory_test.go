@@ -121,6 +121,7 @@ type world struct {
 	rules token.Rules // kept when it is opened again
 
 	audited, told events
+	holding       sync.Mutex // held by a test that has those wait who are told
 }
 
 func newWorld(t testing.TB) *world {
@@ -147,7 +148,11 @@ func (w *world) open() {
 		Log:   slog.New(slog.NewTextHandler(w.log, nil)),
 		Now:   func() time.Time { return w.now },
 		Audit: func(_ context.Context, list ...token.Event) error { return w.audited.note(list...) },
-		Told:  func(e token.Event) { _ = w.told.note(e) },
+		Told: func(e token.Event) {
+			w.holding.Lock()
+			defer w.holding.Unlock()
+			_ = w.told.note(e)
+		},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -215,6 +220,16 @@ func (w *world) pass(d time.Duration) {
 	w.t.Helper()
 	w.reopen()
 	w.now = w.now.Add(d)
+}
+
+// settle waits until something is so.
+func (w *world) settle(what string, so func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Fatalf("not so in 10s: %s", what)
+		}
+	}
 }
 
 // names returns the owners and names of all tokens.

@@ -23,11 +23,14 @@ const (
 	sweptKey = "meta/swept"
 )
 
-// happen has something done about an event of a request, which does not wait.
-func (d *Directory) happen(e Event) {
+// happen has something done about an event of a request, which does not wait. It tells
+// whether there is room for that.
+func (d *Directory) happen(e Event) bool {
 	select {
 	case d.happened <- e:
+		return true
 	default:
+		return false
 	}
 }
 
@@ -74,9 +77,17 @@ func (d *Directory) handle(ctx context.Context, e Event) {
 		return
 	}
 	root := e.Token.Root()
-	family := d.List(func(t *Token) bool { return t.Record().Root() == root })
-	if _, err := d.SuspendAll(ctx, family, "a token of its family was used after it had been replaced", "gateway"); err != nil {
-		d.config.Log.Error("the family of a token that was used after it had been replaced could not be suspended", "token_id", e.Token.ID, "error", err)
+	for {
+		family := d.List(func(t *Token) bool { return t.Record().Root() == root })
+		done, err := d.SuspendAll(ctx, family, "a token of its family was used after it had been replaced", "gateway")
+		if err != nil {
+			d.config.Log.Error("the family of a token that was used after it had been replaced could not be suspended", "token_id", e.Token.ID, "error", err)
+			d.Find(e.Token.Digest).alarmed.Store(false) // its next use tries again
+			return
+		}
+		if len(done) == 0 {
+			return // nor can a token that was active have been rotated since it was listed
+		}
 	}
 }
 
