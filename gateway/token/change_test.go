@@ -1,6 +1,8 @@
 package token_test
 
 import (
+	"github.com/google/uuid"
+
 	"errors"
 	"fmt"
 	"slices"
@@ -33,4 +35,12 @@ func TestOneTokenTwiceInAList(t *testing.T) {
 	if got := w.audited.take(token.KindRevoked); len(got) != 2 {
 		t.Errorf("%d revocations were audited, want 2", len(got))
 	}
+}
+
+func tokenIDs(tokens ...*token.Token) []uuid.UUID {
+	ids := make([]uuid.UUID, len(tokens))
+	for i, t := range tokens {
+		ids[i] = t.Record().ID
+	}
+	return ids
 }

@@ -2,7 +2,7 @@ package token
 
 import (
 	"context"
-	"slices"
+	"errors"
 	"time"
 
 	"github.com/crumbgate/crumbgate/gateway/usage"
@@ -107,7 +107,11 @@ func (d *Directory) Sweep(ctx context.Context) {
 		case RefusedIdle:
 			idle = append(idle, t)
 		case "":
-			if soon := r.Expires - int64(ExpiresSoon/time.Second); r.Expires != 0 && !r.Superseded() && soon <= now.Unix() && soon > before {
+			soon := r.Expires - int64(ExpiresSoon/time.Second)
+			if r.Expires == 0 || r.Superseded() || soon < r.Created {
+				break // nobody has to be told, or whoever had it made knows
+			}
+			if due := max(soon, r.Resumed); due <= now.Unix() && due > before {
 				ending = append(ending, t)
 			}
 		}
@@ -131,13 +135,13 @@ func (d *Directory) Sweep(ctx context.Context) {
 
 // swept returns up to when tokens have been looked through, in Unix seconds.
 func (d *Directory) swept(ctx context.Context) (unix int64, _ error) {
-	for entry, err := range d.store.List(ctx, sweptKey) {
-		if err != nil {
-			return 0, err
-		}
-		if err := decoding.Unmarshal(slices.Clone(entry.Value), &unix); err != nil {
-			return 0, err
-		}
+	entry, err := d.store.Get(ctx, sweptKey)
+	if errors.Is(err, storage.ErrNotFound) {
+		return 0, nil
 	}
-	return unix, nil
+	if err != nil {
+		return 0, err
+	}
+	err = decoding.Unmarshal(entry.Value, &unix)
+	return unix, err
 }

@@ -1,0 +1,182 @@
+package token_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/usage"
+)
+
+// ending sweeps and returns the names of tokens that were said to end soon.
+func (w *world) ending() []string {
+	w.t.Helper()
+	w.told.take("")
+	w.Sweep(w.t.Context())
+	var names []string
+	for _, e := range w.told.take(token.KindExpiring) {
+		names = append(names, e.Token.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Each token is said to end soon once, also when the gateway starts again.
+func TestExpiringIsToldOnce(t *testing.T) {
+	w := newWorld(t)
+	for _, life := range []string{"9d", "8d", "30d", "never", "48h"} {
+		w.create(token.Request{User: "alice", Name: life, Expires: life})
+	}
+	revoked, _ := w.create(token.Request{User: "alice", Name: "revoked", Expires: "8d"})
+	if _, err := w.Revoke(t.Context(), revoked.Record().ID, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	replaced, _ := w.create(token.Request{User: "alice", Name: "replaced", Expires: "8d"})
+	if _, _, _, err := w.Rotate(t.Context(), replaced.Record().ID, token.Rotation{Overlap: "8w", Expires: "never"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  []string
+	}{
+		{0, nil},
+		{day - time.Second, nil},
+		{time.Second, []string{"8d"}},
+		{0, nil},
+		{day, []string{"9d"}},
+		{5 * day, nil},
+		{day, nil}, // ended
+		{15 * day, []string{"30d"}},
+		{hour, nil},
+	} {
+		w.pass(step.after)
+		if got := w.ending(); !slices.Equal(got, step.want) {
+			t.Errorf("%v: %q end soon, want %q", w.now, got, step.want)
+		}
+		if got := w.ending(); got != nil {
+			t.Errorf("%v: a second look says that %q end soon", w.now, got)
+		}
+	}
+}
+
+// Who could not be warned in time is warned late: the owner of a token that was
+// suspended while its last week began, or of one that came from Jenkins in it.
+func TestExpiringIsToldLate(t *testing.T) {
+	w := newWorld(t)
+	suspended, _ := w.create(token.Request{User: "alice", Name: "suspended", Expires: "10d"})
+	w.create(token.Request{User: "alice", Name: "other", Expires: "10d"})
+	if _, err := w.SuspendAll(t.Context(), []*token.Token{suspended}, "", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(4 * day)
+	if got := w.ending(); !slices.Equal(got, []string{"other"}) {
+		t.Errorf("%q end soon, want the other", got)
+	}
+	w.now = w.now.Add(time.Minute)
+	w.imports(token.Import{User: "alice", Name: "from Jenkins", Digest: numbered(1), Expires: w.now.Add(5 * day).Unix()})
+	if _, err := w.ResumeAll(t.Context(), []*token.Token{w.get(suspended.Record().ID)}, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	w.create(token.Request{User: "alice", Name: "short", Expires: "5d"})
+	if got := w.ending(); !slices.Equal(got, []string{"from Jenkins", "suspended"}) {
+		t.Errorf("%q end soon, want both that nobody was warned of, and not the one whose maker knows", got)
+	}
+	w.pass(time.Minute)
+	if got := w.ending(); got != nil {
+		t.Errorf("%q end soon, want none", got)
+	}
+}
+
+// What can't be noted is told again, rather than not at all.
+func TestExpiringWithoutStore(t *testing.T) {
+	w := newWorld(t)
+	w.create(token.Request{User: "alice", Name: "a", Expires: "8d"})
+	w.pass(day)
+	w.store.fail(errFull)
+	w.ending()
+	w.store.heal()
+	if got := w.ending(); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("%q end soon, want the one that could not be noted", got)
+	}
+	if got := w.ending(); got != nil {
+		t.Errorf("%q end soon, want none", got)
+	}
+}
+
+// Idle tokens are refused to the second, and suspended by the next sweep. One that is
+// resumed is not idle at once.
+func TestIdle(t *testing.T) {
+	w := newWorld(t)
+	w.rule(token.Rules{MaxIdle: 30 * day})
+	used, _ := w.create(token.Request{User: "alice", Name: "used", Expires: "never"})
+	unused, _ := w.create(token.Request{User: "alice", Name: "unused", Expires: "never"})
+	revoked, _ := w.create(token.Request{User: "alice", Name: "revoked", Expires: "never"})
+	if _, err := w.Revoke(t.Context(), revoked.Record().ID, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(10 * day)
+	w.get(used.Record().ID).Use(usage.Use{Time: w.now, Addr: "10.0.0.1"})
+	ids := tokenIDs(used, unused, revoked)
+	for _, step := range []struct {
+		after time.Duration
+		sweep bool
+		want  []token.Refusal
+	}{
+		{20*day - time.Second, true, []token.Refusal{"", "", token.RefusedRevoked}},
+		{time.Second, false, []token.Refusal{"", token.RefusedIdle, token.RefusedRevoked}},
+		{0, true, []token.Refusal{"", token.RefusedSuspended, token.RefusedRevoked}},
+		{10*day - time.Second, true, []token.Refusal{"", token.RefusedSuspended, token.RefusedRevoked}},
+		{time.Second, true, []token.Refusal{token.RefusedSuspended, token.RefusedSuspended, token.RefusedRevoked}},
+	} {
+		w.pass(step.after)
+		if step.sweep {
+			w.Sweep(t.Context())
+		}
+		if got := w.states(ids...); !slices.Equal(got, step.want) {
+			t.Errorf("%v: states are %q, want %q", w.now, got, step.want)
+		}
+	}
+	for _, e := range w.audited.take(token.KindSuspended) {
+		if e.Actor.Name != "gateway" || e.Token.Why != "not used for too long" {
+			t.Errorf("audited is %+v", e)
+		}
+	}
+	done, err := w.ResumeAll(t.Context(), []*token.Token{w.get(ids[0]), w.get(ids[1]), w.get(ids[2])}, "admin")
+	if err != nil || len(done) != 2 {
+		t.Errorf("ResumeAll = %d tokens, %v, want 2", len(done), err)
+	}
+	for _, after := range []time.Duration{0, 30*day - time.Second} {
+		w.pass(after)
+		w.Sweep(t.Context())
+		if got, want := w.states(ids...), []token.Refusal{"", "", token.RefusedRevoked}; !slices.Equal(got, want) {
+			t.Errorf("%v after they were resumed, states are %q, want %q", after, got, want)
+		}
+	}
+	w.pass(time.Second)
+	if got := w.states(ids[0]); got[0] != token.RefusedIdle {
+		t.Errorf("a month after it was resumed the state is %q, want %q", got, token.RefusedIdle)
+	}
+	w.rule(token.Rules{})
+	if got := w.states(ids[0]); got[0] != "" {
+		t.Errorf("without the rule the state is %q", got)
+	}
+}
+
+// An idle token that can't be suspended is refused all the same.
+func TestIdleWithoutStore(t *testing.T) {
+	w := newWorld(t)
+	w.rule(token.Rules{MaxIdle: day})
+	made, _ := w.create(token.Request{User: "alice", Name: "a", Expires: "never"})
+	w.now = w.now.Add(day)
+	w.audited.fail(errFull)
+	w.Sweep(t.Context())
+	if got := made.Admit(w.now); got != token.RefusedIdle {
+		t.Errorf("Admit = %q, want %q", got, token.RefusedIdle)
+	}
+	w.audited.fail(nil)
+	w.Sweep(t.Context())
+	if got := made.Admit(w.now); got != token.RefusedSuspended {
+		t.Errorf("Admit = %q, want %q", got, token.RefusedSuspended)
+	}
+}
