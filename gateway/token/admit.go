@@ -75,19 +75,25 @@ func (t *Token) idleSince() int64 {
 }
 
 // Use counts a use of a token that has been admitted, in memory, or tells why this
-// one is not allowed.
+// one is not allowed. A legacy token is warned of in the log, if the rules say so, once
+// for each start of the gateway.
 func (t *Token) Use(u usage.Use) Refusal {
-	d, limits := t.owner.directory, t.Record().Limits
+	d, record := t.owner.directory, t.Record()
+	rules, limits := d.Rules(), record.Limits
+	if record.Origin == Legacy && rules.Legacy == LegacyWarned && t.warned.CompareAndSwap(false, true) {
+		d.config.Log.Warn("a token from before Jenkins 2.129 is in use: replace it by a new one",
+			"token_id", record.ID, "owner", string(record.Owner), "name", record.Name, "client_addr", u.Addr)
+	}
 	if limits != nil && limits.Rate != 0 && !t.limiter(limits.Rate).AllowN(u.Time, 1) {
 		return RefusedRate
 	}
 	capped := limits != nil && limits.Uses != 0
-	if d.Rules().UsageOff && !capped {
+	if rules.UsageOff && !capped {
 		return ""
 	}
 	counter := t.uses.Load()
 	if counter == nil {
-		t.uses.CompareAndSwap(nil, d.tracker.Counter(t.Record().ID, usage.Total{}))
+		t.uses.CompareAndSwap(nil, d.tracker.Counter(record.ID, usage.Total{}))
 		counter = t.uses.Load()
 	}
 	bound := uint64(0)
@@ -99,8 +105,10 @@ func (t *Token) Use(u usage.Use) Refusal {
 		return RefusedUses
 	}
 	if fresh {
-		r := t.Record()
-		d.happen(Event{Kind: KindNewAddress, Actor: Actor{Name: string(r.Owner), Via: "gateway", Addr: u.Addr}, Token: r, User: r.Owner})
+		d.happen(Event{
+			Kind: KindNewAddress, Actor: Actor{Name: string(record.Owner), Via: "gateway", Addr: u.Addr},
+			Token: record, User: record.Owner,
+		})
 	}
 	return ""
 }

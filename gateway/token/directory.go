@@ -68,6 +68,7 @@ type Token struct {
 	rate    atomic.Pointer[rate.Limiter]  // nil until the first use of one with a bound on it
 	needs   atomic.Pointer[observed]      // nil until the first request that is observed
 	alarmed atomic.Bool                   // its use after its end has been told of
+	warned  atomic.Bool                   // its use as a legacy token has been told of
 	owner   *owner
 	older   *Token // the owner's token before this one; guarded by Directory.mu
 }

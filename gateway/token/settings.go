@@ -13,7 +13,8 @@ type LegacyRule int
 const (
 	// LegacyRefused is the default: nobody can be sure who has seen such a token.
 	LegacyRefused LegacyRule = iota
-	// LegacyWarned lets them in, and warns of each in the log.
+	// LegacyWarned lets them in, and warns in the log of each that is used, once for
+	// each start of the gateway.
 	LegacyWarned
 	// LegacyAllowed lets them in.
 	LegacyAllowed
