@@ -22,6 +22,10 @@ const neededPrefix = "needed/"
 // than that needs a scope over a folder, which these suffice to find.
 const maxNeeds = 512
 
+// maxNeedLen bounds, in bytes, what is kept of one need. No item of Jenkins has such a
+// name; a client can ask for it.
+const maxNeedLen = 1024
+
 // observed is what a token has been seen to do.
 type observed struct {
 	mu    sync.Mutex // guards the rest; requests of other tokens don't take it
@@ -38,6 +42,9 @@ type needed struct {
 
 // Observe notes what a request of a token needs, in memory.
 func (t *Token) Observe(need policy.Need) {
+	if len(need.String()) > maxNeedLen {
+		return
+	}
 	o := t.needs.Load()
 	if o == nil {
 		t.needs.CompareAndSwap(nil, &observed{needs: make(map[needed]bool)})
@@ -96,7 +103,13 @@ func (d *Directory) storeObserved(ctx context.Context) error {
 		o.mu.Lock()
 		if o.dirty {
 			o.dirty = false
-			batch = append(batch, storage.Change{Key: neededPrefix + t.Record().ID.String(), Value: encode(slices.Collect(maps.Keys(o.needs))), Expect: storage.Any})
+			needs := slices.Collect(maps.Keys(o.needs))
+			value := encode(needs)
+			for len(value) > storage.MaxValueLen { // the rest is kept in memory, and seen again after a restart
+				needs = needs[:len(needs)*3/4]
+				value = encode(needs)
+			}
+			batch = append(batch, storage.Change{Key: neededPrefix + t.Record().ID.String(), Value: value, Expect: storage.Any})
 			stored = append(stored, o)
 		}
 		o.mu.Unlock()
