@@ -150,6 +150,7 @@ type Decision struct {
 	// its scopes don't cover that, and it is let pass to observe it.
 	Need      policy.Need
 	Uncovered bool
+	observed  bool // by the limits that Need was compared with
 	// Person is who has signed in, if that decides.
 	Person *token.Profile
 	// Err is the detail of a reason that has one. It holds no secret.
@@ -265,7 +266,7 @@ func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t 
 		d.Reason = ReasonWrongUser
 		return d
 	}
-	d.Reason = refusals[t.Admit(g.Now())]
+	d.Reason = reasonOf(t.Admit(g.Now()))
 	if d.Reason == "" && !record.AllowsSource(g.ClientAddr(r)) {
 		d.Reason = ReasonSource
 	}
@@ -280,7 +281,8 @@ func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t 
 	if d.Reason == "" && record.Scoped() {
 		d.Need = policy.Classify(r.Method, route.path, r.URL.RawQuery)
 		covered := record.Covers(d.Need)
-		d.Uncovered = !covered && record.Observed()
+		d.observed = record.Observed()
+		d.Uncovered = !covered && d.observed
 		if !covered && !d.Uncovered {
 			d.Reason = ReasonScope
 		}
@@ -299,6 +301,18 @@ var refusals = map[token.Refusal]Reason{
 	token.RefusedIdle:       ReasonIdle,
 	token.RefusedRate:       ReasonRate,
 	token.RefusedUses:       ReasonUses,
+}
+
+// reasonOf returns the reason for a refusal. One that has none yet is refused all the
+// same.
+func reasonOf(refusal token.Refusal) Reason {
+	if refusal == "" {
+		return ""
+	}
+	if reason, known := refusals[refusal]; known {
+		return reason
+	}
+	return ReasonUnknown
 }
 
 // checkOthers decides on a request without a token. The reason is ReasonNone or
@@ -367,11 +381,11 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	if d.Class == ClassToken {
 		// Here and not in Check, which changes nothing.
 		used := d.Token.Use(usage.Use{Time: now, Addr: addr, Agent: r.UserAgent()})
-		if d.Reason = refusals[used]; d.Reason != "" {
+		if d.Reason = reasonOf(used); d.Reason != "" {
 			g.refuse(w, r, d)
 			return nil
 		}
-		if d.Token.Record().Observed() {
+		if d.observed {
 			g.observe(r, d, addr)
 		}
 	}
