@@ -35,14 +35,20 @@ type faulty struct {
 	storage.Store
 	failing atomic.Pointer[error]
 	good    atomic.Int64 // how many calls of Apply succeed yet while failing
+	reads   atomic.Bool  // Get does not fail
 }
 
-func (f *faulty) fail(err error) { f.failAfter(0, err) }
-func (f *faulty) heal()          { f.failing.Store(nil) }
+func (f *faulty) fail(err error) {
+	f.failWrites(0, err)
+	f.reads.Store(false)
+}
 
-// failAfter has all fail after n more calls of Apply.
-func (f *faulty) failAfter(n int64, err error) {
+func (f *faulty) heal() { f.failing.Store(nil) }
+
+// failWrites has Apply alone fail, after n more calls.
+func (f *faulty) failWrites(n int64, err error) {
 	f.good.Store(n)
+	f.reads.Store(true)
 	f.failing.Store(&err)
 }
 
@@ -54,7 +60,7 @@ func (f *faulty) Apply(ctx context.Context, changes ...storage.Change) (storage.
 }
 
 func (f *faulty) Get(ctx context.Context, key string) (storage.Entry, error) {
-	if err := f.failing.Load(); err != nil && f.good.Load() <= 0 {
+	if err := f.failing.Load(); err != nil && !f.reads.Load() {
 		return storage.Entry{}, *err
 	}
 	return f.Store.Get(ctx, key)
