@@ -28,8 +28,6 @@ import (
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
 // A faulty store fails as long as it is told to.
 type faulty struct {
 	storage.Store
