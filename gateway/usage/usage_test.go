@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,6 +185,69 @@ func TestCountsAreExact(t *testing.T) {
 		if size > storage.MaxBatch {
 			t.Errorf("a batch of %d, at most %d are allowed", size, storage.MaxBatch)
 		}
+	}
+}
+
+// A bound is exact, however uses interleave.
+func TestBoundIsExact(t *testing.T) {
+	const rounds, goroutines, bound = 300, 4, 500
+	tracker := usage.NewTracker(open(t, t.TempDir()), noLog)
+	defer tracker.Close()
+	for range rounds {
+		counter := tracker.Counter(uuid.New(), usage.Total{Count: 1})
+		var counted atomic.Int64
+		var group sync.WaitGroup
+		begin := make(chan struct{})
+		for range goroutines {
+			group.Go(func() {
+				<-begin
+				for range bound {
+					if ok, _ := counter.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, bound); ok {
+						counted.Add(1)
+					}
+				}
+			})
+		}
+		close(begin)
+		group.Wait()
+		if got := counter.Total().Count; counted.Load() != bound-1 || got != bound {
+			t.Fatalf("%d uses were counted to %d, want %d to %d", counted.Load(), got, bound-1, bound)
+		}
+	}
+}
+
+// Sixteen addresses are known, and the one known longest is forgotten first.
+func TestAddresses(t *testing.T) {
+	tracker := usage.NewTracker(open(t, t.TempDir()), noLog)
+	defer tracker.Close()
+	counter := tracker.Counter(uuid.New(), usage.Total{})
+	var want []string
+	for i := range 40 {
+		addr := fmt.Sprintf("10.0.0.%d", i)
+		if _, fresh := counter.Add(usage.Use{Time: start, Addr: addr}, 0); !fresh {
+			t.Errorf("%s is not new", addr)
+		}
+		if want = append(want, addr); len(want) > 16 {
+			want = want[1:]
+		}
+		if got := counter.Total(); !slices.Equal(got.Addrs, want) || got.LastAddr != addr {
+			t.Fatalf("addresses are %q with %q the last, want %q", got.Addrs, got.LastAddr, want)
+		}
+	}
+	before := counter.Total()
+	again := tracker.Counter(uuid.New(), before)
+	for _, addr := range want {
+		if _, fresh := again.Add(usage.Use{Time: start, Addr: addr}, 0); fresh {
+			t.Errorf("%s is new to a counter that goes on from where it is known", addr)
+		}
+	}
+	if got := again.Total().Addrs; !slices.Equal(got, want) {
+		t.Errorf("addresses are %q, want %q", got, want)
+	}
+	// A total from before addresses were kept has the last one alone.
+	old := tracker.Counter(uuid.New(), usage.Total{Count: 1, LastAddr: "10.0.0.1"})
+	if _, fresh := old.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, 0); fresh {
+		t.Error("the last address is new")
 	}
 }
 
