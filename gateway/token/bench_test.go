@@ -1,7 +1,6 @@
 package token_test
 
 import (
-	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,12 +75,15 @@ func BenchmarkUse(b *testing.B) {
 			tokens[0].Use(use)
 		}
 	})
-	for name, step := range map[string]int64{"own tokens": 1, "one token": 0} {
-		b.Run(fmt.Sprintf("parallel, %s", name), func(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		step int64
+	}{{"parallel, own tokens", 1}, {"parallel, one token", 0}} {
+		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			var next atomic.Int64
 			b.RunParallel(func(pb *testing.PB) {
-				t := tokens[next.Add(step)%int64(len(tokens))]
+				t := tokens[next.Add(c.step)%int64(len(tokens))]
 				for pb.Next() {
 					t.Use(use)
 				}

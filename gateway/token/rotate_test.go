@@ -220,11 +220,11 @@ func TestRotateChain(t *testing.T) {
 func TestRotateRefused(t *testing.T) {
 	w := newWorld(t)
 	w.rule(token.Rules{Legacy: token.LegacyAllowed})
-	make := func(name string) *token.Token {
+	issue := func(name string) *token.Token {
 		made, _ := w.create(token.Request{User: "alice", Name: name, Expires: "30d"})
 		return made
 	}
-	revoked, suspended, superseded, expired := make("revoked"), make("suspended"), make("superseded"), make("expired")
+	revoked, suspended, superseded, expired := issue("revoked"), issue("suspended"), issue("superseded"), issue("expired")
 	disabled, _ := w.create(token.Request{User: "bob", Name: "disabled"})
 	out := w.imports(token.Import{User: "alice", Name: "imported", Digest: numbered(1)}, token.Import{User: "alice", Name: "legacy", Digest: numbered(2), Legacy: true})
 	if _, err := w.Revoke(t.Context(), revoked.Record().ID, "admin"); err != nil {
