@@ -184,12 +184,13 @@ func (r request) item(at place) Need {
 	return Need{}
 }
 
-// index is for a job, folder or build itself. DELETE deletes it (AbstractItem and Run are HttpDeletable).
+// index is for a job, folder or build itself. DELETE deletes it (AbstractItem and Run are HttpDeletable). A POST shows its page
+// too: jenkins-rest follows the redirect after a POST with another.
 func (r request) index(item Item) Need {
 	switch {
-	case r.shows():
+	case r.acts():
 		return Need{Permission: Read, Item: item}
-	case r.method == http.MethodDelete, r.method == http.MethodPost:
+	case r.method == http.MethodDelete:
 		return Need{Permission: Configure, Item: item}
 	}
 	return Need{}
@@ -221,7 +222,7 @@ func (r request) build(item Item, rest string) Need {
 	case !r.acts():
 		return Need{}
 	case name == "api":
-		return r.api(item, tail, ofItem)
+		return r.api(item, tail, ofBuild)
 	case name == "artifact" && r.shows():
 		return Need{Permission: Artifacts, Item: item}
 	}

@@ -7,8 +7,9 @@ type exported uint8
 
 const (
 	ofRoot  exported = iota // of the controller or a user: their own fields
-	ofItem                  // of a job, folder, view or build
 	ofQueue                 // of an item of the queue
+	ofItem                  // of a job, folder or view
+	ofBuild                 // of a build
 )
 
 // unfolding says what a query shows beside the object itself.
@@ -20,9 +21,11 @@ const (
 	beyond             // any object that Jenkins knows a way to, such as upstreamProjects[builds[…]]
 )
 
-// unfolds reads tree and depth (org.kohsuke.stapler.export.NamedPathPruner, hudson.model.Api). A name in tree shows fields
-// of another object only if a bracket follows; depth above 0 unfolds everything. All of a parameter's values count, and
-// what is written in an unusual way unfolds beyond.
+// unfolds reads tree and depth (org.kohsuke.stapler.export.NamedPathPruner and TreePruner.ByDepth, hudson.model.Api). A name
+// in tree shows fields of another object only if a bracket follows. A depth of n shows in full what is n steps away, and
+// names and URLs of what is a step further. One step from a build are its actions, changes, their authors, its executor and
+// the builds before and after it; one step from anything else are other items. All of a parameter's values count, and what
+// is written in an unusual way unfolds beyond.
 func (r request) unfolds(of exported) unfolding {
 	found := nothing
 	for rest := r.query; rest != ""; {
@@ -34,7 +37,7 @@ func (r request) unfolds(of exported) unfolding {
 			return beyond
 		case key == "tree":
 			found = max(found, treeUnfolds(value, of))
-		case key == "depth" && value != "0" && value != "-1": // gojenkins asks for -1
+		case key == "depth" && value != "0" && value != "-1" && (value != "1" || of != ofBuild): // gojenkins asks for -1 and 1
 			return beyond
 		}
 	}
@@ -75,11 +78,11 @@ func nameUnfolds(name string, of exported) unfolding {
 		"lastUnsuccessfulBuild", "lastCompletedBuild", "previousBuild", "nextBuild", "queueItem", "property", "parameterDefinitions",
 		"defaultParameterValue", "healthReport", "artifacts", "changeSet", "changeSets", "items", "author", "culprits", "paths",
 		"suites", "cases":
-		if of == ofItem {
+		if of >= ofItem {
 			return nothing
 		}
 	case "jobs", "views", "primaryView":
-		if of == ofItem {
+		if of >= ofItem {
 			return children
 		}
 	}

@@ -20,7 +20,7 @@ func (r request) root(rest string) Need {
 	case "api":
 		return r.api(Item{}, tail, ofRoot)
 	case "crumbIssuer": // gojenkins asks for api/json/api/json
-		if api, _ := cut(tail); api == "api" && r.shows() {
+		if r.shows() && (isAPI(tail) || tail == "/api/json/api/json") {
 			return Need{Permission: free}
 		}
 		return Need{}
@@ -56,7 +56,12 @@ func (r request) root(rest string) Need {
 		if r.shows() {
 			return Need{Permission: free}
 		}
-	case "", "/rssAll", "/rssFailed", "/rssLatest", "/cc.xml", "/search", "/items", "/prometheus":
+	case "":
+		if r.method == http.MethodHead { // jenkins-rest asks for the version, which is in a header
+			return Need{Permission: free}
+		}
+		return Need{Permission: Read}
+	case "/rssAll", "/rssFailed", "/rssLatest", "/cc.xml", "/search", "/items", "/prometheus":
 		if r.shows() {
 			return Need{Permission: Read}
 		}
