@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -28,7 +29,11 @@ func newEmitter(app func() *App) *emitter {
 		defer close(e.done)
 		for event := range e.queue {
 			if a := app(); a != nil && a.events != nil {
-				a.events.Emit(a.ctx, eventName(event.Kind), eventData(event))
+				// Caddy ends the context of a configuration before the store is closed, and
+				// would leave out what happened last.
+				ctx := a.ctx
+				ctx.Context = context.WithoutCancel(ctx.Context)
+				a.events.Emit(ctx, eventName(event.Kind), eventData(event))
 			}
 		}
 	}()
