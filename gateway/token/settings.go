@@ -83,9 +83,9 @@ func (r *Rules) expiry(text string, now time.Time) (int64, error) {
 	case err != nil:
 		return 0, err
 	case expires == 0 && (r.NoNever || r.MaxLife != 0):
-		return 0, fmt.Errorf("tokens without an end are not allowed here: give a life, %sas in 30d", r.longest())
+		return 0, fmt.Errorf("tokens without an end are not allowed here: give a life%s, as in 30d", r.longest())
 	case r.MaxLife != 0 && expires > EndOfDay(now.Add(r.MaxLife), now.Location()).Unix():
-		return 0, fmt.Errorf("expiry %q is further away than is allowed here: give a life %sas in 30d", text, r.longest())
+		return 0, fmt.Errorf("expiry %q is further away than is allowed here: give a life%s, as in 30d", text, r.longest())
 	}
 	return expires, nil
 }
@@ -108,9 +108,9 @@ func (r *Rules) longest() string {
 		return ""
 	}
 	if r.MaxLife < 48*time.Hour {
-		return fmt.Sprintf("of at most %d hours, ", r.MaxLife/time.Hour)
+		return fmt.Sprintf(" of at most %d hours", r.MaxLife/time.Hour)
 	}
-	return fmt.Sprintf("of at most %d days, ", r.MaxLife/(24*time.Hour))
+	return fmt.Sprintf(" of at most %d days", r.MaxLife/(24*time.Hour))
 }
 
 // Rules returns the rules that hold now.

@@ -1,0 +1,140 @@
+package blackbox_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
+	"github.com/crumbgate/crumbgate/internal/gatewaytest"
+)
+
+// withRules is the smallest Caddyfile with rules for all tokens.
+func withRules(rules string) string {
+	return strings.Replace(gatewaytest.Smallest, "{$STORE}\n", "{$STORE}\n\t\ttokens {\n\t\t\t"+rules+"\n\t\t}\n", 1)
+}
+
+// withSettings is the smallest Caddyfile with settings of the site.
+func withSettings(settings string) string {
+	return strings.Replace(gatewaytest.Smallest, "\tcrumbgate\n", "\tcrumbgate {\n\t\t"+settings+"\n\t}\n", 1)
+}
+
+func TestRules(t *testing.T) {
+	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.Start(t, url, withRules("max_life 30d\n\t\t\tnames required"))
+	for _, row := range []struct {
+		name, says string
+		args       []string
+	}{
+		{"no end", "tokens without an end are not allowed here: give a life of at most 30 days, as in 30d", []string{"--name", "a", "--expires", "never"}},
+		{"too long", `expiry "32d" is further away than is allowed here: give a life of at most 30 days, as in 30d`, []string{"--name", "a", "--expires", "32d"}},
+		{"no name", "name", nil},
+	} {
+		r := g.Token(t, append([]string{"create", "--user", "alice"}, row.args...)...)
+		if r.Status != 1 || r.Stdout != "" || !strings.Contains(r.Stderr, row.says) {
+			t.Errorf("%s: %+v, want status 1 and %q", row.name, r, row.says)
+		}
+	}
+	secret := g.CreateToken(t, "alice", "longest", "--expires", "30d")
+	unsaid, err := g.API().CreateToken(t.Context(), admin.CreateRequest{User: "alice", Name: "unsaid"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if life := unsaid.Expires - unsaid.Created; life != 30*24*60*60 {
+		t.Errorf("a token whose request doesn't say lives for %d seconds, want 30 days", life)
+	}
+	works(t, jenkins, g.URL, secret)
+
+	// Other rules hold from a reload on, for new tokens.
+	load(t, g, withRules("unending allow"))
+	forever := g.CreateToken(t, "alice", "forever", "--expires", "never")
+	load(t, g, withRules("unending refuse"))
+	if r := g.Token(t, "create", "--user", "alice", "--name", "again", "--expires", "never"); r.Status != 1 || !strings.Contains(r.Stderr, "tokens without an end are not allowed here") {
+		t.Errorf("after the reload: %+v", r)
+	}
+	for _, secret := range []string{secret, unsaid.Secret, forever} {
+		works(t, jenkins, g.URL, secret)
+	}
+	for _, rules := range []string{"max_life 30d\n\t\t\tdefault_life 40d", "life 3d"} {
+		g.Configure(t, withRules(rules))
+		if r := g.Run(t, "validate", "--config", g.Config); r.Status == 0 || !strings.Contains(r.Stderr, "Caddyfile:") {
+			t.Errorf("validate with %q: %+v", rules, r)
+		}
+	}
+}
+
+// TestTokensThroughJenkinsOwnAPI: a client that knows only Jenkins makes a token and uses
+// it, and Jenkins never hears of it.
+func TestTokensThroughJenkinsOwnAPI(t *testing.T) {
+	const endpoint = "/me/descriptorByName/jenkins.security.ApiTokenProperty/"
+	jenkins, at := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.Start(t, at, withSettings("token_api answer"))
+	first := g.CreateToken(t, "alice", "first")
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	generate := func(secret, name string) (value, id string) {
+		t.Helper()
+		r := call{method: "POST", path: endpoint + "generateNewToken", body: url.Values{"newTokenName": {name}}.Encode(), user: "alice", secret: secret, header: form.Clone()}.want(t, g.URL, 200)
+		var made struct {
+			Data struct{ TokenName, TokenValue, TokenUUID string }
+		}
+		if err := json.Unmarshal([]byte(r.body), &made); err != nil || made.Data.TokenName != name {
+			t.Fatalf("generateNewToken: %v: %s", err, r.body)
+		}
+		return made.Data.TokenValue, made.Data.TokenUUID
+	}
+	second, _ := generate(first, "second")
+	works(t, jenkins, g.URL, second)
+	third, id := generate(second, "third")
+	works(t, jenkins, g.URL, third)
+	call{method: "POST", path: endpoint + "revoke", body: "tokenUuid=" + id, user: "alice", secret: second, header: form.Clone()}.want(t, g.URL, 200)
+	call{user: "alice", secret: third}.want(t, g.URL, 401)
+	call{method: "POST", path: endpoint + "generateNewToken", user: "alice", secret: third, header: form.Clone()}.want(t, g.URL, 401)
+	if r := g.Token(t, "show", id, "--json"); !strings.Contains(r.Stdout, `"state": "revoked"`) && !strings.Contains(r.Stdout, `"state":"revoked"`) {
+		t.Errorf("token show: %+v", r)
+	}
+	for _, r := range jenkins.Requests() {
+		if strings.Contains(r.Path, "descriptorByName") {
+			t.Errorf("Jenkins got %s %s", r.Method, r.Path)
+		}
+	}
+
+	load(t, g, withSettings("token_api refuse"))
+	refused := call{method: "POST", path: endpoint + "generateNewToken", user: "alice", secret: second, header: form.Clone()}.want(t, g.URL, 403)
+	if !strings.Contains(refused.body, "not made in Jenkins") {
+		t.Errorf("with token_api refuse: %s", refused.body)
+	}
+	for _, secret := range []string{first, second, third} {
+		if strings.Contains(g.Log(), secret) {
+			t.Error("the log shows a secret")
+		}
+	}
+}
+
+// TestShadow: before the switch Jenkins still decides on its own tokens, and the log says
+// for which of them the gateway wouldn't.
+func TestShadow(t *testing.T) {
+	const itsOwn, unknown = "110123456789abcdef0123456789abcdef", "11ffffffffffffffffffffffffffffffff"
+	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{Users: map[string]jenkinstest.User{"alice": {Tokens: []string{itsOwn}}}})
+	g := gatewaytest.Start(t, url, withSettings("shadow on"))
+	works(t, jenkins, g.URL, g.CreateToken(t, "alice", "ours"))
+	const differs = "the gateway and Jenkins decide differently on a credential"
+	if strings.Contains(g.Log(), differs) {
+		t.Error("a token of the gateway is reported")
+	}
+	call{user: "alice", secret: itsOwn}.want(t, g.URL, 200)
+	call{method: "POST", path: "/quietDown", user: "alice", secret: itsOwn}.want(t, g.URL, 302)
+	call{user: "alice", secret: unknown}.want(t, g.URL, 401)
+	call{secret: itsOwn}.want(t, g.URL, 401) // Jenkins takes no Bearer
+	if n := strings.Count(g.Log(), differs); n != 2 {
+		t.Errorf("%d differences are reported, want 2", n)
+	}
+	if strings.Contains(g.Log(), itsOwn) || strings.Contains(g.Log(), itsOwn[2:]) {
+		t.Error("the log shows Jenkins' token")
+	}
+
+	load(t, g, withSettings("shadow off"))
+	call{user: "alice", secret: itsOwn}.want(t, g.URL, 401)
+}
