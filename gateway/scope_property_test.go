@@ -1,7 +1,7 @@
 package gateway
 
 import (
-	"net/url"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -139,10 +139,10 @@ func spelled(t *rapid.T, name string) string {
 	var b strings.Builder
 	for i := range len(name) {
 		if rapid.IntRange(0, 3).Draw(t, "escape") == 0 {
-			b.WriteString("%" + strings.ToUpper(string("0123456789abcdef"[name[i]>>4])+string("0123456789abcdef"[name[i]&15])))
+			fmt.Fprintf(&b, "%%%02X", name[i])
 			continue
 		}
-		b.WriteString(url.PathEscape(name[i : i+1]))
+		b.WriteByte(name[i])
 	}
 	return b.String()
 }
