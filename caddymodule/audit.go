@@ -15,6 +15,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/audit"
+	"github.com/crumbgate/crumbgate/gateway/selfservice"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -196,7 +197,7 @@ func (s *sharedDirectory) noteRotation(ctx context.Context, actor string, droppe
 	if dropped {
 		detail = "old keys are dropped"
 	}
-	s.Log.Info("crumb key replaced", "actor", actor, "detail", detail)
+	s.log.Info("crumb key replaced", "actor", actor, "detail", detail)
 	log := s.audit.Load()
 	if log == nil {
 		return nil
@@ -213,4 +214,12 @@ func (s *sharedDirectory) auditStatus() admin.AuditStatus {
 		return admin.AuditStatus{}
 	}
 	return admin.AuditStatus{File: s.auditAs.File, Head: log.Head().String(), Dropped: log.Dropped()}
+}
+
+// auditReader returns what reads the log for the pages; nil if there is none.
+func (a *App) auditReader() func(context.Context, selfservice.AuditQuery) ([]selfservice.AuditEntry, error) {
+	if a.Audit.File == auditOff {
+		return nil
+	}
+	return selfservice.AuditFiles(os.DirFS(filepath.Dir(a.Audit.File)), filepath.Base(a.Audit.File))
 }

@@ -115,6 +115,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		}
 //		token_api           pass|refuse|answer
 //		shadow              on|off
+//		pages               <prefix>|off
 //		admins              <users and group:groups…>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -138,6 +139,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.TokenAPI, err = stringArg(d)
 		case "shadow":
 			h.Shadow, err = stringArg(d)
+		case "pages":
+			h.Pages, err = stringArg(d)
 		case "admins":
 			h.Admins, err = listArg(d)
 		case "anonymous":

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/live"
+	"github.com/crumbgate/crumbgate/gateway/selfservice"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/gateway/webhook"
@@ -94,6 +96,9 @@ type Handler struct {
 	// Whether Jenkins decides on its own tokens and on passwords, and the log tells
 	// where the gateway would decide otherwise: on or off. Default: off.
 	Shadow string `json:"shadow,omitempty"`
+	// Where people who have signed in manage their tokens, or off. Default: /crumbgate/,
+	// if there is a session.
+	Pages string `json:"pages,omitempty"`
 	// Who may manage everybody's tokens: ids of users, and groups as group:NAME.
 	// Default: nobody.
 	Admins []string `json:"admins,omitempty"`
@@ -147,7 +152,17 @@ func (h *Handler) config() (gateway.Config, error) {
 	if err != nil {
 		return gateway.Config{}, err
 	}
+	pages := ""
+	switch {
+	case h.Pages == "off":
+	case h.Pages != "":
+		pages = h.Pages
+	case h.Session != nil:
+		pages = selfservice.DefaultPrefix
+	}
 	return gateway.Config{
+		PagesPrefix: pages,
+
 		JenkinsOrigin:   h.JenkinsURL,
 		TrustedOrigins:  h.TrustedOrigins,
 		CrumbOnPostOnly: postOnly,
@@ -201,6 +216,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return shared.live
 		}
 		return nil
+	}
+	if config.PagesPrefix != "" {
+		if h.Session == nil {
+			return errors.New("pages: nobody can sign in to them without session: say who has signed in, or leave pages out")
+		}
+		pages, err := selfservice.New(selfservice.Config{
+			Directory: app.directory, CrumbKeys: app.crumbKeys, Prefix: config.PagesPrefix, JenkinsPrefix: config.Prefix,
+			Admin: config.IsAdmin, Audit: app.auditReader(), Log: ctx.Slogger(),
+		})
+		if err != nil {
+			return fmt.Errorf("pages: %w", err)
+		}
+		config.Pages = pages.ServeHTTP
 	}
 	config.ClientAddr = func(r *http.Request) string {
 		addr, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)

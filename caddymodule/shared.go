@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ const loadTimeout = 5 * time.Minute
 type sharedDirectory struct {
 	*token.Directory
 	keys    *crumb.Keys
+	log     *slog.Logger
 	live    *live.Registry      // of all configurations: streams can outlive one
 	app     atomic.Pointer[App] // of the newest configuration
 	emitter *emitter
@@ -55,7 +57,7 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 	}
 	loading, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	s := new(sharedDirectory)
+	s := &sharedDirectory{log: ctx.Slogger()}
 	s.emitter = newEmitter(s.app.Load)
 	s.Directory, err = token.Open(loading, store, token.Config{Log: ctx.Slogger(), Audit: s.announce, Told: s.told})
 	if err != nil {

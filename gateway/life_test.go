@@ -229,7 +229,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-func TestScopes(t *testing.T) {
+func TestScopesAndObservation(t *testing.T) {
 	for _, c := range []struct {
 		name         string
 		limits       token.Limits

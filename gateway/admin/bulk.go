@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -66,9 +67,9 @@ func (c *changing) check(why string) error {
 }
 
 // selected returns the tokens that a request is about, and that it would change.
-func (c *changing) selected(d *token.Directory, req *BulkRequest) ([]*token.Token, error) {
+func (c *changing) selected(d *token.Directory, req *BulkRequest, now time.Time) ([]*token.Token, error) {
 	texts := req.Texts()
-	filter, err := token.ParseFilter(texts.Get, d.Now())
+	filter, err := token.ParseFilter(texts.Get, now)
 	if err != nil {
 		return nil, errorf(token.ErrInvalid, "%v", err)
 	}
@@ -100,7 +101,7 @@ func (h *handler) many(what *changing) action {
 		if err := what.check(req.Why); err != nil {
 			return err
 		}
-		tokens, err := what.selected(d, &req)
+		tokens, err := what.selected(d, &req, h.now())
 		if err != nil {
 			return err
 		}

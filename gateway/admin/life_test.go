@@ -96,7 +96,6 @@ func TestChangesRefused(t *testing.T) {
 		{"date in another order", "GET", "tokens?created_before=31.12.2026", "", 400, "created_before"},
 		{"day that is none", "GET", "tokens?created_before=2026-02-30", "", 400, "created_before"},
 		{"state that is none", "GET", "tokens?state=sleeping", "", 400, `state "sleeping" is none of`},
-		{"pattern that is none", "GET", "tokens?name=%5Ba", "", 400, "is no pattern"},
 		{"long search", "GET", "tokens?q=" + strings.Repeat("x", 257), "", 400, "at most 256"},
 		{"empty name", "GET", "tokens?name=", "", 400, "the name is empty"},
 		{"order that is none", "GET", "tokens?sort=age", "", 400, "is none of user, name"},
