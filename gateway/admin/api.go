@@ -35,7 +35,7 @@ import (
 //	PATCH  /crumbgate/users?id=ID          UserChange → User
 //	GET    /crumbgate/report               ?limit=N → Report
 //	POST   /crumbgate/import               ImportRequest → ImportResult
-//	GET    /crumbgate/export               ?user=ID ?actor=NAME → ExportList
+//	GET    /crumbgate/export               ?user=ID ?gone=true ?actor=NAME → ExportList
 //	GET    /crumbgate/crumb-keys           → CrumbKeys
 //	POST   /crumbgate/crumb-keys           RotateRequest → CrumbKeys
 //	GET    /crumbgate/audit                → AuditStatus

@@ -199,9 +199,13 @@ func (c *Client) ImportTokens(ctx context.Context, req ImportRequest) (ImportRes
 	return call[ImportResult](ctx, c, http.MethodPost, "import", req)
 }
 
-// Export yields the tokens of a user, or of all if user is "", with their digests.
-func (c *Client) Export(ctx context.Context, user, actor string) iter.Seq2[TransferToken, error] {
+// Export yields the tokens of a user, or of all if user is "", with their digests: those
+// that are let in, and with gone the others too.
+func (c *Client) Export(ctx context.Context, user string, gone bool, actor string) iter.Seq2[TransferToken, error] {
 	params := url.Values{"actor": {actor}}
+	if gone {
+		params.Set("gone", "true")
+	}
 	if user != "" {
 		params.Set("user", user)
 	}

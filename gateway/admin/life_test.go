@@ -661,7 +661,7 @@ func TestClientOfChanges(t *testing.T) {
 		t.Errorf("DisableUser = %+v, %v", got, err)
 	}
 	var exported []admin.TransferToken
-	for item, err := range c.Export(ctx, "alice", "root") {
+	for item, err := range c.Export(ctx, "alice", false, "root") {
 		if err != nil {
 			t.Fatal(err)
 		}

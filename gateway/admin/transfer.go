@@ -38,6 +38,8 @@ type TransferToken struct {
 	// Limited is that the token is limited here, which does not travel. Such a token is
 	// not taken over: it could do more than it should.
 	Limited bool `json:"limited,omitempty"`
+	// Gone is that the token is not let in. Such a token is not taken over either.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // An ImportResult tells what has become of the tokens of an ImportRequest, in
@@ -54,8 +56,8 @@ type ImportOutcome struct {
 	Detail  string `json:"detail,omitempty"`
 }
 
-// An ExportList is the answer to an export: the tokens that are let in. Others
-// would come alive elsewhere. It comes token by token.
+// An ExportList is the answer to an export: the tokens that are let in, and on demand
+// the others, marked, so that they can be taken out elsewhere. It comes token by token.
 type ExportList struct {
 	Tokens []TransferToken `json:"tokens"`
 }
@@ -73,6 +75,8 @@ func (t *TransferToken) parse() (token.Import, error) {
 	switch {
 	case err != nil:
 		return item, errorf(token.ErrInvalid, "the digest is not 64 hex digits")
+	case t.Gone:
+		return item, errorf(token.ErrInvalid, "the token is not let in where it comes from: leave it out")
 	case t.Limited:
 		return item, errorf(token.ErrInvalid, "the token is limited, and its limits do not travel: leave it out, and make another")
 	case min(item.Created, item.Expires, item.LastUse) < 0:
@@ -123,7 +127,7 @@ func (h *handler) importTokens(w http.ResponseWriter, r *http.Request, d *token.
 }
 
 func (h *handler) export(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
-	params, err := query(r, "user", "actor")
+	params, err := query(r, "user", "gone", "actor")
 	if err != nil {
 		return err
 	}
@@ -135,8 +139,11 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request, d *token.Direct
 		return errorf(token.ErrInvalid, "the user is empty: leave it out to export everybody's tokens")
 	}
 	filter, err := token.ParseFilter(func(name string) string {
-		if name == "user" {
+		switch name {
+		case "user":
 			return params.Get(name)
+		case "all":
+			return params.Get("gone")
 		}
 		return ""
 	}, h.now())
@@ -144,7 +151,7 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request, d *token.Direct
 		return errorf(token.ErrInvalid, "%v", err)
 	}
 	now := h.now()
-	tokens := slices.DeleteFunc(d.Select(filter), func(t *token.Token) bool { return t.Admit(now) != "" })
+	tokens := slices.DeleteFunc(d.Select(filter), func(t *token.Token) bool { return !filter.Revoked && t.Admit(now) != "" })
 	if err := d.Exported(r.Context(), tokens, actor); err != nil {
 		return err
 	}
@@ -155,7 +162,7 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request, d *token.Direct
 			User: string(record.Owner), ID: record.ID.String(), Name: record.Name,
 			Digest: hex.EncodeToString(record.Digest[:]), Legacy: record.Origin == token.Legacy,
 			Created: Time(record.Created), Expires: Time(record.Expires),
-			Uses: uses.Count, LastUse: Time(uses.Last), Limited: record.Limits != nil,
+			Uses: uses.Count, LastUse: Time(uses.Last), Limited: record.Limits != nil, Gone: tokens[i].Admit(now) != "",
 		}
 	}, "")
 	return nil

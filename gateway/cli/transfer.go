@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,26 +61,33 @@ func homeFlags(cmd *cobra.Command) (options func() (jenkinshome.Options, error))
 }
 
 // openHome opens a Jenkins home, out of which no link leads.
-func openHome(path string, o jenkinshome.Options) (*jenkinshome.Home, *os.Root, error) {
+func openHome(path string) (*os.Root, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the Jenkins home: %w", err)
+		return nil, fmt.Errorf("opening the Jenkins home: %w", err)
 	}
-	home, err := jenkinshome.Open(root.FS(), o)
-	if err != nil {
+	if info, err := root.Stat("users"); err != nil || !info.IsDir() {
 		_ = root.Close()
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s is no Jenkins home: it has no directory users", path)
 	}
-	return home, root, nil
+	return root, nil
 }
 
-// progress shows how far a long command is, if somebody looks on.
-func (e *Env) progress(total int, what string) *progressbar.ProgressBar {
+// progress returns what shows how far a long command is, if somebody looks on, and what
+// ends that.
+func (e *Env) progress(what string) (show func(done, total int), finish func()) {
 	file, isFile := e.Stderr.(*os.File)
-	return progressbar.NewOptions(total,
+	bar := progressbar.NewOptions(-1,
 		progressbar.OptionSetWriter(e.Stderr), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
 		progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetVisibility(isFile && term.IsTerminal(int(file.Fd()))))
+	// What can't be shown is not missed.
+	return func(done, total int) {
+		if done == 0 {
+			bar.ChangeMax(total)
+		}
+		_ = bar.Set(done)
+	}, func() { _ = bar.Finish() }
 }
 
 func (e *Env) importHome() *cobra.Command {
@@ -111,7 +120,7 @@ and 3 if something was left.`,
 		if err != nil {
 			return err
 		}
-		home, root, err := openHome(args[0], o)
+		root, err := openHome(args[0])
 		if err != nil {
 			return err
 		}
@@ -121,17 +130,20 @@ and 3 if something was left.`,
 			return err
 		}
 		i := &importer{env: e, client: client, dry: !*yes, verbose: *verbose}
-		bar := e.progress(home.Len(), "users")
-		for u := range home.Users() {
-			if err := i.add(ctx, u); err != nil {
-				return fmt.Errorf("%w; %s had been taken before, and running the command again goes on from there", err, english.Plural(i.taken, "token", ""))
+		var finish func()
+		o.Progress, finish = e.progress("users")
+		for r := range jenkinshome.Read(root.FS(), o) {
+			if err = i.add(ctx, r); err != nil {
+				break
 			}
-			_ = bar.Add(1) // what can't be shown is not missed
 		}
-		if err := i.flush(ctx); err != nil {
+		finish()
+		if err == nil {
+			err = i.flush(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("%w; %s had been taken before, and running the command again goes on from there", err, english.Plural(i.taken, "token", ""))
 		}
-		_ = bar.Finish()
 		if *asJSON {
 			err = e.printJSON(i.result())
 		} else {
@@ -167,21 +179,21 @@ type importRow struct {
 	Detail  string `json:"detail,omitempty"`
 }
 
-func (i *importer) add(ctx context.Context, u jenkinshome.User) error {
-	if u.ID != "" {
-		i.users++
-	}
-	for _, p := range u.Problems {
+func (i *importer) add(ctx context.Context, r jenkinshome.Result) error {
+	if p := r.Problem; p != nil {
 		i.left++
-		i.rows = append(i.rows, importRow{User: u.ID, File: p.File, Outcome: string(token.Left), Detail: p.Reason})
+		i.rows = append(i.rows, leftRow(p))
+		return nil
 	}
+	u := r.User
+	i.users++
 	for _, t := range u.Tokens {
 		item := admin.TransferToken{
-			User: u.ID, Name: t.Name, Digest: hex.EncodeToString(t.Digest[:]), Legacy: t.Legacy,
+			User: string(u.ID), Name: t.Name, Digest: hex.EncodeToString(t.Digest[:]), Legacy: t.Legacy,
 			Created: admin.Time(t.Created), Expires: admin.Time(t.Expires), Uses: t.Uses, LastUse: admin.Time(t.LastUse),
 		}
-		if t.ID != uuid.Nil {
-			item.ID = t.ID.String()
+		if t.UUID != uuid.Nil {
+			item.ID = t.UUID.String()
 		}
 		if i.pending = append(i.pending, item); len(i.pending) == token.MaxImport {
 			if err := i.flush(ctx); err != nil {
@@ -190,6 +202,11 @@ func (i *importer) add(ctx context.Context, u jenkinshome.User) error {
 		}
 	}
 	return nil
+}
+
+// leftRow is a problem as a row of a table.
+func leftRow(p *jenkinshome.Problem) importRow {
+	return importRow{User: string(p.User), Token: p.Token, File: p.Path, Outcome: string(token.Left), Detail: p.Reason}
 }
 
 func (i *importer) flush(ctx context.Context) error {
@@ -231,28 +248,33 @@ func (i *importer) result() any {
 	}{i.dry, i.users, i.taken, i.present, i.left, append([]importRow{}, i.rows...)}
 }
 
+func (e *Env) printRows(rows []importRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	t := &table{out: e.Stdout}
+	if err := t.row("USER", "TOKEN", "OUTCOME", "WHY"); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		why := r.Detail
+		if r.File != "" {
+			why = printable(r.File) + ": " + why
+		}
+		if err := t.row(printable(r.User), printable(r.Token), r.Outcome, why); err != nil {
+			return err
+		}
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return e.printf("\n")
+}
+
 func (i *importer) print() error {
 	e := i.env
-	if len(i.rows) > 0 {
-		t := &table{out: e.Stdout}
-		if err := t.row("USER", "TOKEN", "OUTCOME", "WHY"); err != nil {
-			return err
-		}
-		for _, r := range i.rows {
-			why := r.Detail
-			if r.File != "" {
-				why = r.File + ": " + why
-			}
-			if err := t.row(printable(r.User), printable(r.Token), r.Outcome, printable(why)); err != nil {
-				return err
-			}
-		}
-		if err := t.flush(); err != nil {
-			return err
-		}
-		if err := e.printf("\n"); err != nil {
-			return err
-		}
+	if err := e.printRows(i.rows); err != nil {
+		return err
 	}
 	verb := "taken"
 	if i.dry {
@@ -283,9 +305,9 @@ func (e *Env) exportJenkins() *cobra.Command {
 that Jenkins takes them itself: the way back. The home is only read. What is written
 has the names that it has there: stop Jenkins, copy it over the home, start Jenkins.
 
-Tokens that the gateway limits are left out, because Jenkins knows no limits, and so
-are those that it does not let in. Users without a directory in the home have to
-sign in to Jenkins once.
+Tokens that the gateway does not let in are taken out, also if the home still has them.
+So are those that it limits, because Jenkins knows no limits. Tokens that only Jenkins
+knows stay. Users without a directory in the home have to sign in to Jenkins once.
 
 The exit status is 0 if all was written, 1 for a failure, 2 for a wrong command line,
 and 3 if something was left.`,
@@ -308,7 +330,7 @@ and 3 if something was left.`,
 		if entries, err := os.ReadDir(*out); err == nil && len(entries) > 0 {
 			return usagef("--out %s is not empty: name a new directory", *out)
 		}
-		home, root, err := openHome(args[0], o)
+		root, err := openHome(args[0])
 		if err != nil {
 			return err
 		}
@@ -317,98 +339,81 @@ and 3 if something was left.`,
 		if err != nil {
 			return err
 		}
-		x := &exporter{env: e, home: home, ids: o.UserIDs, out: *out, tokens: make(map[string][]jenkinshome.Token)}
-		for t, err := range client.Export(ctx, *owner, e.Username) {
+		changed := make(map[string]*jenkinshome.Changed) // by the key of the user's id
+		var left []importRow
+		for t, err := range client.Export(ctx, *owner, true, e.Username) {
 			if err != nil {
 				return err
 			}
-			if err := x.add(t); err != nil {
+			item, err := homeToken(t)
+			if err != nil {
 				return err
 			}
+			key := o.UserIDs.Key(user.ID(t.User))
+			if changed[key] == nil {
+				changed[key] = &jenkinshome.Changed{ID: user.ID(t.User)}
+			}
+			switch c := changed[key]; {
+			case t.Gone:
+				c.Gone = append(c.Gone, item)
+			case t.Limited:
+				c.Gone = append(c.Gone, item)
+				left = append(left, importRow{User: t.User, Token: t.Name, Outcome: string(token.Left), Detail: "it is limited, and Jenkins knows no limits: make another in Jenkins"})
+			default:
+				c.Live = append(c.Live, item)
+			}
 		}
-		return x.write()
+		users := make([]jenkinshome.Changed, 0, len(changed))
+		for _, key := range slices.Sorted(maps.Keys(changed)) {
+			users = append(users, *changed[key])
+		}
+		return e.writeHome(root.FS(), users, o, *out, left)
 	})
 }
 
-// An exporter writes the tokens of the gateway for a Jenkins.
-type exporter struct {
-	env    *Env
-	home   *jenkinshome.Home
-	ids    user.Strategy
-	out    string
-	tokens map[string][]jenkinshome.Token // by the key of the user's id
-	left   []importRow
-}
-
-func (x *exporter) add(t admin.TransferToken) error {
-	if t.Limited {
-		x.left = append(x.left, importRow{User: t.User, Token: t.Name, Detail: "it is limited, and Jenkins knows no limits: make another in Jenkins"})
-		return nil
-	}
+// homeToken is a token of the gateway as Jenkins knows it.
+func homeToken(t admin.TransferToken) (jenkinshome.Token, error) {
 	item := jenkinshome.Token{Name: t.Name, Legacy: t.Legacy, Created: int64(t.Created), Expires: int64(t.Expires), Uses: t.Uses, LastUse: int64(t.LastUse)}
 	digest, err := hex.DecodeString(t.Digest)
 	if err == nil {
 		err = item.Digest.UnmarshalBinary(digest)
 	}
 	if err == nil {
-		item.ID, err = admin.ParseID(t.ID)
+		item.UUID, err = admin.ParseID(t.ID)
 	}
 	if err != nil {
-		return errors.New("the gateway has answered something that is no token: it is of another version")
+		return item, errors.New("the gateway has answered something that is no token: it is of another version")
 	}
-	key := x.ids.Key(user.ID(t.User))
-	x.tokens[key] = append(x.tokens[key], item)
-	return nil
+	return item, nil
 }
 
-func (x *exporter) write() error {
-	e, dirs := x.env, x.home.Dirs()
-	keys := make([]string, 0, len(x.tokens))
-	for key := range x.tokens {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	written, users := 0, 0
-	bar := e.progress(len(keys), "users")
-	for _, key := range keys {
-		_ = bar.Add(1) // what can't be shown is not missed
-		dir, found := dirs[key]
-		if !found {
-			x.left = append(x.left, importRow{User: key, Detail: "the home has no directory of this user, who has to sign in to Jenkins once"})
-			continue
-		}
-		config, stats, added, err := x.home.Merge(dir, x.tokens[key])
-		if err != nil {
-			x.left = append(x.left, importRow{User: key, Detail: err.Error()})
-			continue
-		}
-		if added == 0 {
-			continue
-		}
-		for name, text := range map[string][]byte{"config.xml": config, "apiTokenStats.xml": stats} {
-			if text == nil {
-				continue
-			}
-			path := filepath.Join(x.out, filepath.FromSlash(dir), name)
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				return err
-			}
-			if err := os.WriteFile(path, text, 0o600); err != nil {
-				return err
-			}
-		}
-		written, users = written+added, users+1
-	}
-	_ = bar.Finish()
-	for _, r := range x.left {
-		if err := e.printf("Left: %s %s: %s\n", printable(r.User), printable(r.Token), printable(r.Detail)); err != nil {
+// writeHome writes the files of users into a directory, and tells what was left.
+func (e *Env) writeHome(home fs.FS, users []jenkinshome.Changed, o jenkinshome.Options, out string, left []importRow) error {
+	var finish func()
+	o.Progress, finish = e.progress("users")
+	written, tokens := 0, 0
+	write := func(name string, data []byte) error {
+		path := filepath.Join(out, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
+		return os.WriteFile(path, data, 0o600)
 	}
-	if err := e.printf("%s of %s written to %s.\n", english.Plural(written, "token", ""), english.Plural(users, "user", ""), x.out); err != nil {
+	for r := range jenkinshome.Export(home, users, o, write) {
+		if r.Problem != nil {
+			left = append(left, leftRow(r.Problem))
+			continue
+		}
+		written, tokens = written+1, tokens+len(r.User.Tokens)
+	}
+	finish()
+	if err := e.printRows(left); err != nil {
 		return err
 	}
-	if len(x.left) > 0 {
+	if err := e.printf("%s of %s written to %s.\n", english.Plural(tokens, "token", ""), english.Plural(written, "user", ""), out); err != nil {
+		return err
+	}
+	if len(left) > 0 {
 		return errWarnings
 	}
 	return nil

@@ -2,336 +2,203 @@ package jenkinshome
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
-	"strconv"
 	"strings"
-	"time"
-
-	"github.com/google/uuid"
-
-	"github.com/crumbgate/crumbgate/gateway/token"
+	"unicode/utf8"
 )
 
-// maxNesting bounds how far elements are nested.
-const maxNesting = 256
+// maxDepth bounds how deep elements nest. Views of views come to some twenty.
+const maxDepth = 256
+
+// An element says what is looked for in a file of XStream's: elements inside it by
+// name, or its text. What is not named is skipped.
+type element struct {
+	inside map[string]*element
+	text   func(text []byte) error // for an element without others; text is wiped after the call
+	open   func(at span)
+	close  func(at span) error
+}
+
+// maxText bounds the text that is looked at; longer ones are an error. The longest
+// are encrypted secrets and names.
+const maxText = 8 << 10
+
+// A span is where an element stands: its start tag in [start, inside), its end tag in
+// [end, after). Those two are the same and empty if it is written <a/>.
+type span struct {
+	start, inside, end, after int
+}
+
+func (s span) selfClosed() bool { return s.end == s.after }
 
 var (
-	prolog   = regexp.MustCompile(`^(?:\xef\xbb\xbf)?<\?xml([^?>]*)\?>`)
-	encoding = regexp.MustCompile(`encoding\s*=\s*["']([^"']*)["']`)
-	// control is a reference to a character that XML 1.0 does not have and 1.1 does.
-	control = regexp.MustCompile(`&#(?:x0*(?:[0-8bcBCeEfF]|1[0-9a-fA-F])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]));`)
+	version11 = regexp.MustCompile(`^<\?xml\s+version\s*=\s*["']1(\.)1["']`)
+	controls  = regexp.MustCompile(`&#(?:0*(?:[1-8]|1[124-9]|2[0-9]|3[01])|x0*(?:[1-8bcefBCEF]|1[0-9a-fA-F]));`)
+	bom       = []byte("\uFEFF")
 )
 
-// plain returns an XML text as package xml reads it, each byte at its place: Jenkins
-// has written XML 1.1 since 2.105, of which that knows nothing.
-func plain(text []byte) ([]byte, error) {
-	text = bytes.Clone(text)
-	if at := prolog.FindSubmatchIndex(text); at != nil {
-		if m := encoding.FindSubmatch(text[at[2]:at[3]]); m != nil && !strings.EqualFold(string(m[1]), "UTF-8") && !strings.EqualFold(string(m[1]), "US-ASCII") {
-			return nil, fmt.Errorf("it is in the encoding %.20q: only UTF-8 is read", m[1])
+// downgrade makes XML 1.1, which Jenkins has written since 2.105 and encoding/xml
+// refuses, into 1.0, in place and at the same length. What 1.1 allows in addition are
+// references to control characters; they become tabs, which no id or name that the
+// gateway takes holds either.
+func downgrade(data []byte) {
+	at := version11.FindSubmatchIndex(data)
+	if at == nil {
+		return
+	}
+	data[at[2]+1] = '0'
+	for _, ref := range controls.FindAllIndex(data, -1) {
+		digits := data[ref[0]+2 : ref[1]-1]
+		if digits[0] == 'x' {
+			digits = digits[1:]
 		}
-		blank(text[:at[1]])
-	}
-	for _, at := range control.FindAllIndex(text, -1) {
-		blank(text[at[0]:at[1]])
-	}
-	return text, nil
-}
-
-func blank(text []byte) {
-	for i := range text {
-		text[i] = ' '
-	}
-}
-
-// An element is where a walk through a document is.
-type element struct {
-	path       []string // names from the root to the element
-	text       string   // of an element that ends
-	start, end int64    // of the element's tags
-}
-
-// is tells whether the element is at a path below the root.
-func (e *element) is(path ...string) bool {
-	if len(e.path) != len(path)+1 {
-		return false
-	}
-	for i := range path {
-		if e.path[i+1] != path[i] {
-			return false
+		for i := range digits {
+			digits[i] = '0'
 		}
+		digits[len(digits)-1] = '9'
 	}
-	return true
 }
 
-// walk goes through a document, and calls begin and end for each element. Document
-// types are refused, as no file of Jenkins has one.
-func walk(text []byte, begin, end func(*element) error) error {
-	d := xml.NewDecoder(bytes.NewReader(text))
-	var e element
-	var texts [][]byte // of the elements that are open
-	roots := 0
+// scan reads an XML document whose root is called root. It changes data where it is
+// XML 1.1. Errors hold nothing of the document but the names asked for.
+func scan(data []byte, root string, want *element) error {
+	offset := 0
+	if bytes.HasPrefix(data, bom) {
+		offset, data = len(bom), data[len(bom):]
+	}
+	downgrade(data)
+	if !utf8.Valid(data) {
+		return errors.New("is not valid UTF-8: save the user once in Jenkins, which writes UTF-8")
+	}
+	dec := xml.NewDecoder(bytes.NewReader(data))
+	dec.CharsetReader = func(charset string, r io.Reader) (io.Reader, error) {
+		if strings.EqualFold(charset, "US-ASCII") || strings.EqualFold(charset, "ASCII") {
+			return r, nil
+		}
+		return nil, errCharset
+	}
+	type open struct {
+		what *element // nil if it is skipped
+		at   span
+	}
+	var stack []open
+	var text []byte
+	defer func() { clear(text[:cap(text)]) }()
+	done := false
 	for {
-		e.start = d.InputOffset()
-		t, err := d.Token()
-		e.end = d.InputOffset()
-		switch {
-		case err == io.EOF && roots == 0:
-			return errors.New("it is empty")
-		case err == io.EOF:
+		start := offset + int(dec.InputOffset())
+		tok, err := dec.Token()
+		if errors.Is(err, io.EOF) && done {
 			return nil
-		case err != nil:
-			return fmt.Errorf("it is no whole XML document: %w", err)
 		}
-		switch t := t.(type) {
-		case xml.Directive:
-			return errors.New("it has a document type, which no file of Jenkins has")
+		if err != nil {
+			return xmlError(err)
+		}
+		switch tok := tok.(type) {
 		case xml.StartElement:
-			if len(e.path) == 0 {
-				if roots++; roots > 1 {
-					return errors.New("it has two root elements")
+			var what *element
+			switch {
+			case len(stack) == maxDepth:
+				return fmt.Errorf("nests more than %d elements: it is not read", maxDepth)
+			case len(stack) > 0:
+				if up := stack[len(stack)-1].what; up != nil {
+					if up.text != nil {
+						return errors.New("has an element where a text should be")
+					}
+					what = up.inside[name(tok.Name)]
+				}
+			case done || name(tok.Name) != root:
+				return fmt.Errorf("is not a file of Jenkins with a <%s>", root)
+			default:
+				what = want
+			}
+			at := span{start: start, inside: offset + int(dec.InputOffset())}
+			if what != nil && what.open != nil {
+				what.open(at)
+			}
+			stack = append(stack, open{what, at})
+		case xml.EndElement:
+			last := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			last.at.end, last.at.after = start, offset+int(dec.InputOffset())
+			if last.what != nil {
+				if last.what.text != nil {
+					err = last.what.text(text)
+					clear(text)
+					text = text[:0]
+				}
+				if err == nil && last.what.close != nil {
+					err = last.what.close(last.at)
+				}
+				if err != nil {
+					return err
 				}
 			}
-			if len(e.path) == maxNesting {
-				return fmt.Errorf("its elements are nested more than %d times", maxNesting)
-			}
-			e.path = append(e.path, t.Name.Local)
-			texts = append(texts, nil)
-			if err := begin(&e); err != nil {
-				return err
-			}
+			done = len(stack) == 0
 		case xml.CharData:
-			if len(texts) > 0 {
-				if b := &texts[len(texts)-1]; len(*b)+len(t) <= maxText {
-					*b = append(*b, t...)
-				} // a longer text is none of ours
+			if len(stack) == 0 {
+				if len(bytes.TrimSpace(tok)) > 0 {
+					return fmt.Errorf("is not a file of Jenkins with a <%s>", root)
+				}
+			} else if what := stack[len(stack)-1].what; what != nil && what.text != nil {
+				if len(text)+len(tok) > maxText {
+					return fmt.Errorf("has a text of more than %d bytes where an id, a name or a hash should be", maxText)
+				}
+				if text == nil {
+					text = make([]byte, 0, maxText) // never moved, so that all of it can be wiped
+				}
+				text = append(text, tok...)
+				clear(tok) // the decoder's own copy
 			}
-		case xml.EndElement:
-			e.text = strings.TrimSpace(string(texts[len(texts)-1]))
-			if err := end(&e); err != nil {
-				return err
-			}
-			e.path, texts = e.path[:len(e.path)-1], texts[:len(texts)-1]
+		case xml.Directive:
+			return errors.New("has a document type (DTD): Jenkins writes none, and it is not read")
 		}
 	}
 }
 
-// A config is what a user's config.xml says of tokens.
-type config struct {
-	id     string
-	legacy string // encrypted
-	tokens []rawToken
+// name returns the name of an element. XStream uses no namespaces; what has one is
+// something else.
+func name(n xml.Name) string {
+	if n.Space != "" {
+		return ""
+	}
+	return n.Local
 }
 
-// A rawToken is an ApiTokenStore.HashedToken as it is written.
-type rawToken struct {
-	uuid, name, created, expires, version, hash string
+var errCharset = errors.New("is in an encoding other than UTF-8: save the user once in Jenkins, which writes UTF-8")
+
+// xmlError makes an error of the decoder one that quotes nothing: what it stumbled
+// over might be a token.
+func xmlError(err error) error {
+	var syntax *xml.SyntaxError
+	switch {
+	case errors.As(err, &syntax) && syntax.Msg == "unexpected EOF":
+		return fmt.Errorf("ends in the middle, in line %d: it is damaged", syntax.Line)
+	case errors.As(err, &syntax):
+		return fmt.Errorf("is not well-formed XML in line %d: it is damaged", syntax.Line)
+	case errors.Is(err, io.EOF):
+		return errors.New("is empty: it is damaged")
+	case strings.HasSuffix(err.Error(), errCharset.Error()): // the decoder does not wrap
+		return errCharset
+	}
+	return errors.New("is not XML that can be read: it is damaged")
 }
 
-const (
-	propertyName = "jenkins.security.ApiTokenProperty"
-	tokenName    = "jenkins.security.apitoken.ApiTokenStore_-HashedToken"
-)
-
-var errForeign = errors.New("it is not the file of a user: its root element is another")
-
-// maxTokens bounds how many tokens of a user are read.
-const maxTokens = 10_000
-
-func parseConfig(text []byte) (*config, error) {
-	text, err := plain(text)
-	if err != nil {
-		return nil, err
-	}
-	c := new(config)
-	begin := func(e *element) error {
-		switch {
-		case len(e.path) == 1 && e.path[0] != "user" && e.path[0] != "hudson.model.User":
-			return errForeign
-		case e.is("properties", propertyName, "tokenStore", "tokenList", tokenName):
-			if len(c.tokens) == maxTokens {
-				return fmt.Errorf("it has more than %d tokens", maxTokens)
-			}
-			c.tokens = append(c.tokens, rawToken{})
+// once returns the text function of an element that may stand there only once.
+func once(what string, limit int, set func(text []byte) error) func([]byte) error {
+	seen := false
+	return func(text []byte) error {
+		if seen {
+			return fmt.Errorf("has two <%s> where one should be", what)
 		}
-		return nil
-	}
-	end := func(e *element) error {
-		switch {
-		case e.is("id"):
-			c.id = e.text
-		case e.is("properties", propertyName, "apiToken"):
-			c.legacy = e.text
-		case len(c.tokens) == 0:
-		default:
-			t := &c.tokens[len(c.tokens)-1]
-			const root = 6 // elements down to that of the token
-			if len(e.path) <= root || e.path[root-1] != tokenName || e.path[2] != propertyName {
-				break
-			}
-			switch path := strings.Join(e.path[root:], "/"); path {
-			case "uuid":
-				t.uuid = e.text
-			case "name":
-				t.name = e.text
-			case "creationDate":
-				t.created = e.text
-			case "expirationDate":
-				t.expires = e.text
-			case "value/version":
-				t.version = e.text
-			case "value/hash":
-				t.hash = e.text
-			}
+		seen = true
+		if len(text) > limit {
+			return fmt.Errorf("has a <%s> of more than %d bytes", what, limit)
 		}
-		return nil
+		return set(text)
 	}
-	return c, walk(text, begin, end)
-}
-
-// token makes sense of a token, as ApiTokenStore does. A zone is where it expires.
-func (r *rawToken) token(zone *time.Location) (Token, error) {
-	t := Token{Name: r.name, Legacy: r.version == "10"}
-	if r.version != "10" && r.version != "11" {
-		return t, fmt.Errorf("its version %.20q is neither 10 nor 11", r.version)
-	}
-	digest, err := hex.DecodeString(r.hash)
-	if err == nil {
-		err = t.Digest.UnmarshalBinary(digest)
-	}
-	if err != nil || t.Digest == (token.Digest{}) {
-		return t, errors.New("its hash is not 64 hex digits, so Jenkins skips it")
-	}
-	if id, err := uuid.Parse(r.uuid); err == nil {
-		t.ID = id
-	}
-	if r.created != "" {
-		if created, err := parseDate(r.created); err == nil {
-			t.Created = max(created.Unix(), 0)
-		}
-	}
-	if r.expires != "" {
-		day, err := time.Parse(time.DateOnly, r.expires)
-		if err != nil {
-			return t, fmt.Errorf("its expiration date %.40q is none, such as 2026-12-31", r.expires)
-		}
-		t.Expires = token.EndOfDay(day, zone).Unix()
-	}
-	return t, nil
-}
-
-var dateForm = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2} \d{1,2}:\d{2}:\d{2})(?:\.(\d{1,9}))? ?(UTC|GMT|Z|AM|PM|am|pm)?$`)
-
-// parseDate reads a date as XStream writes it (DateConverter): what follows the
-// point is the number of milliseconds, so that .5 is five of them.
-func parseDate(text string) (time.Time, error) {
-	m := dateForm.FindStringSubmatch(text)
-	if m == nil {
-		return time.Time{}, fmt.Errorf("%.40q is not a date of Jenkins", text)
-	}
-	layout := "2006-01-02 15:04:05"
-	if strings.EqualFold(m[3], "AM") || strings.EqualFold(m[3], "PM") {
-		layout, m[1] = "2006-01-02 3:04:05 PM", m[1]+" "+strings.ToUpper(m[3])
-	}
-	t, err := time.Parse(layout, m[1])
-	if err != nil {
-		return t, err
-	}
-	ms, _ := strconv.Atoi(m[2]) // at most nine digits, or none
-	return t.Add(time.Duration(ms) * time.Millisecond), nil
-}
-
-// A mapped is an entry of users.xml.
-type mapped struct{ key, dir string }
-
-// parseMapping reads users.xml (hudson.model.UserIdMapper). Of two entries of one key
-// the last counts, as in a map.
-func parseMapping(text []byte) ([]mapped, error) {
-	text, err := plain(text)
-	if err != nil {
-		return nil, err
-	}
-	var list []mapped
-	at := make(map[string]int)
-	var pair []string
-	begin := func(e *element) error {
-		if len(e.path) == 1 && e.path[0] != "hudson.model.UserIdMapper" {
-			return errors.New("its root element is not hudson.model.UserIdMapper")
-		}
-		if e.is("idToDirectoryNameMap", "entry") {
-			pair = nil
-		}
-		return nil
-	}
-	end := func(e *element) error {
-		switch {
-		case e.is("idToDirectoryNameMap", "entry", "string"):
-			pair = append(pair, e.text)
-		case e.is("idToDirectoryNameMap", "entry"):
-			if len(pair) != 2 {
-				return fmt.Errorf("an entry has %d texts, not an id and a directory", len(pair))
-			}
-			if i, twice := at[pair[0]]; twice {
-				list[i].dir = pair[1]
-				return nil
-			}
-			at[pair[0]] = len(list)
-			list = append(list, mapped{pair[0], pair[1]})
-		}
-		return nil
-	}
-	return list, walk(text, begin, end)
-}
-
-// A use is what is known of the uses of a token.
-type use struct {
-	uses uint64
-	last int64
-}
-
-// parseStats reads apiTokenStats.xml. Of two entries of one token the one used last
-// counts, and then the one used more often (ApiTokenStats).
-func parseStats(text []byte) (map[uuid.UUID]use, error) {
-	text, err := plain(text)
-	if err != nil {
-		return nil, err
-	}
-	const entry = "jenkins.security.apitoken.ApiTokenStats_-SingleTokenStats"
-	stats := make(map[uuid.UUID]use)
-	var id uuid.UUID
-	var u use
-	begin := func(e *element) error {
-		if len(e.path) == 1 && e.path[0] != "jenkins.security.apitoken.ApiTokenStats" {
-			return errors.New("its root element is not jenkins.security.apitoken.ApiTokenStats")
-		}
-		if e.is("tokenStats", entry) {
-			id, u = uuid.Nil, use{}
-		}
-		return nil
-	}
-	end := func(e *element) error {
-		switch {
-		case e.is("tokenStats", entry, "tokenUuid"):
-			id, _ = uuid.Parse(e.text) // of no token, if it is none
-		case e.is("tokenStats", entry, "lastUseDate"):
-			if last, err := parseDate(e.text); err == nil {
-				u.last = max(last.Unix(), 0)
-			}
-		case e.is("tokenStats", entry, "useCounter"):
-			n, _ := strconv.ParseInt(e.text, 10, 64) // a negative one is none, too
-			u.uses = uint64(max(n, 0))
-		case e.is("tokenStats", entry):
-			old, twice := stats[id]
-			if id != uuid.Nil && (!twice || u.last > old.last || u.last == old.last && u.uses > old.uses) {
-				stats[id] = u
-			}
-		}
-		return nil
-	}
-	return stats, walk(text, begin, end)
 }

@@ -266,7 +266,7 @@ func TestPaths(t *testing.T) {
 		{"all by user", root, "admin/?user=mal", 200, "1 to 1 of 1"},
 		{"all by text", root, "admin/?q=thei", 200, "1 to 1 of 1"},
 		{"all without any", root, "admin/?q=nothing", 200, "No token is found"},
-		{"all by a wrong filter", root, "admin/?name=%5B", 400, "no pattern"},
+		{"all by a wrong filter", root, "admin/?unused_for=soon", 400, "not a time"},
 		{"all by nonsense", root, "admin/?legacy=perhaps", 400, "neither true nor false"},
 		{"all, far page", root, "admin/?page=1000", 200, ""},
 		{"all, page nought", root, "admin/?page=0", 400, ""},
