@@ -4,7 +4,7 @@
 //
 // The package knows nothing of tokens. A backend is trusted to keep what it has
 // acknowledged and to tell the truth about revisions, and with nothing else: no
-// secret reaches it, only digests. It is never on the request path; what answers
+// token reaches it, only digests; the keys of crumbs do. It is never on the request path; what answers
 // requests is an index in memory, for which the store is the log.
 //
 // Every backend passes the suite in storage/storagetest.
