@@ -72,19 +72,19 @@ func parseScope(text string) (scope, error) {
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
 		return scope{}, fmt.Errorf("scope %q holds control characters or is not UTF-8: write names as Jenkins shows them", text)
 	}
+	text = strings.Clone(text) // names are pieces of it
 	name, pattern, limited := strings.Cut(text, ":")
 	at := slices.Index(names[:free], name)
 	if at < 0 {
 		return scope{}, fmt.Errorf("unknown scope %q: use one of %s, alone or as in build:folder/job", text, strings.Join(names[:free], ", "))
 	}
-	s := scope{text: strings.Clone(text), permission: Permission(at)}
+	s := scope{text: text, permission: Permission(at)}
 	if !limited {
 		return s, nil
 	}
 	if !s.permission.hasItems() {
 		return scope{}, fmt.Errorf("scope %q: %s can't be limited to items: write %[2]s alone", text, name)
 	}
-	_, pattern, _ = strings.Cut(s.text, ":")
 	if pattern == "**" {
 		return scope{}, fmt.Errorf("scope %q means everything: leave the pattern out and write %s", text, name)
 	}

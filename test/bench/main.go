@@ -4,6 +4,7 @@
 //
 //	go run ./test/bench            # throughput and latency; make bench
 //	go run ./test/bench -million   # start-up and memory with a million tokens
+//	go run ./test/bench -import    # a Jenkins home of 10,000 users; lists of tokens
 //
 // It reports against the project's goals and leaves the verdict to the reader:
 // the exit status tells only whether everything could be measured. One wrong
@@ -52,6 +53,7 @@ type settings struct {
 	out      string
 	only     string
 	million  bool
+	imports  bool
 }
 
 func run(ctx context.Context) error {
@@ -59,9 +61,10 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.Rounds, "rounds", 15, "how often each variant is measured")
 	flag.DurationVar(&s.Duration, "duration", time.Second, "how long each round of a variant takes")
 	flag.IntVar(&s.Conns, "conns", 32, "connections, each with one request at a time")
-	flag.StringVar(&s.out, "out", "", "file for the result (default build/bench.json, or build/bench-million.json)")
+	flag.StringVar(&s.out, "out", "", "file for the result (default build/bench.json, build/bench-million.json or build/bench-import.json)")
 	flag.StringVar(&s.only, "only", "", "variants to measure, with commas; their bare ones are added")
 	flag.BoolVar(&s.million, "million", false, "measure start-up and memory with a million tokens instead")
+	flag.BoolVar(&s.imports, "import", false, "measure the import of a Jenkins home instead")
 	flag.Parse()
 	if flag.NArg() > 0 || s.Rounds < 1 || s.Duration <= 0 || s.Conns < 1 {
 		flag.Usage()
@@ -87,6 +90,9 @@ func run(ctx context.Context) error {
 	binary, err := buildCaddy(ctx, dir)
 	if err != nil {
 		return err
+	}
+	if s.imports {
+		return imports(ctx, s, dir, binary)
 	}
 	if s.million {
 		return million(ctx, s, dir, binary, up)
