@@ -211,6 +211,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return d.Find(digest), nil
 	}
 	config.Tokens = app.directory
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		server.RegisterConnContext(live.ConnContext)
+	}
 	config.Live = func() *live.Registry {
 		if shared := app.open.Load(); shared != nil {
 			return shared.live

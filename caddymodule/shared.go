@@ -50,6 +50,14 @@ func (s *sharedDirectory) Destruct() error {
 	return err
 }
 
+// ended counts for the newest configuration, as the metrics of older ones are not
+// shown any more.
+func (s *sharedDirectory) ended() {
+	if app := s.app.Load(); app != nil {
+		app.metrics.Ended()
+	}
+}
+
 func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Destructor, error) {
 	store, err := storage.Open()
 	if err != nil {
@@ -72,6 +80,6 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 		_ = s.Destruct() // what went wrong before says more
 		return nil, err
 	}
-	s.live = live.New(time.Now, ctx.Slogger())
+	s.live = live.New(time.Now, ctx.Slogger(), s.ended)
 	return s, nil
 }

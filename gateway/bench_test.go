@@ -50,7 +50,7 @@ func serving(t testing.TB, method string, class gateway.Class, limits *token.Lim
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry := live.New(time.Now, log)
+	registry := live.New(time.Now, log, func() {})
 	t.Cleanup(registry.Close)
 	config := gateway.Config{
 		Lookup: func(d token.Digest) (*token.Token, error) { return directory.Find(d), nil },

@@ -399,8 +399,12 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	switch d.Class {
 	case ClassToken:
 		if registry := g.Live(); registry != nil {
-			r = registry.Begin(&f.flight, d.Token, w, r, now, g.Metrics.ended)
-			defer f.flight.End()
+			r = registry.Begin(&f.flight, d.Token, w, r, now)
+			defer func() {
+				if f.flight.End() {
+					panic(http.ErrAbortHandler) // or what came of the answer could look whole
+				}
+			}()
 		}
 		return f.token(w, r)
 	case ClassSession:

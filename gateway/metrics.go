@@ -15,8 +15,7 @@ type Metrics struct {
 	// uncovered counts what scopes would have refused, were it not observed.
 	uncovered prometheus.Counter
 	shadowed  map[verdicts]prometheus.Counter
-	// ended counts requests that were under way when their token ended.
-	ended func()
+	ended     prometheus.Counter
 }
 
 // verdicts are what the gateway and Jenkins make of a credential.
@@ -109,7 +108,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		replays:  replays,
 
 		uncovered: uncovered,
-		ended:     ended.Inc,
+		ended:     ended,
 		shadowed:  make(map[verdicts]prometheus.Counter),
 	}
 	for _, v := range []verdicts{{true, true}, {true, false}, {false, true}, {false, false}} {
@@ -123,3 +122,6 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	}
 	return m, nil
 }
+
+// Ended counts a request that was under way when its token ended.
+func (m *Metrics) Ended() { m.ended.Inc() }

@@ -5,7 +5,9 @@
 // and ends those of tokens that were revoked or suspended, have expired, or whose
 // owner was disabled: whatever Token.Admit refuses, so that nothing has to tell it.
 // A request that is over before pays for two locks that hardly anybody else takes,
-// and for no memory.
+// and by HTTP/1 for no memory.
+//
+// The server has to know ConnContext.
 package live
 
 import (
@@ -31,6 +33,7 @@ const shards = 64
 type Registry struct {
 	now   func() time.Time
 	log   *slog.Logger
+	ended func()
 	lists [shards]list
 	turn  atomic.Uint32 // of the list for the next request
 
@@ -51,17 +54,18 @@ type Request struct {
 	list       *list
 	token      *token.Token
 	w          http.ResponseWriter
-	began      int64 // Unix seconds
-	cancel     context.CancelFunc
+	ctx        context.Context
+	began      int64                    // Unix seconds
+	cancel     context.CancelFunc       // nil for HTTP/1, where the connection has it
 	conn       atomic.Pointer[net.Conn] // once it is hijacked
 	told       bool
-	ended      func()
 	ending     sync.WaitGroup // of those that use w beside the handler
 }
 
-// New returns a registry that looks at the clock now, and logs what it ends.
-func New(now func() time.Time, log *slog.Logger) *Registry {
-	r := &Registry{now: now, log: log, stop: make(chan struct{}), done: make(chan struct{})}
+// New returns a registry that looks at the clock now, logs what it ends, and calls
+// ended for each.
+func New(now func() time.Time, log *slog.Logger, ended func()) *Registry {
+	r := &Registry{now: now, log: log, ended: ended, stop: make(chan struct{}), done: make(chan struct{})}
 	for i := range r.lists {
 		head := &r.lists[i].head
 		head.next, head.prev = head, head
@@ -70,23 +74,41 @@ func New(now func() time.Time, log *slog.Logger) *Registry {
 	return r
 }
 
-// Close stops the looking through.
+// Close stops the looking through, and ends what is still in flight: nobody could
+// end it any more.
 func (r *Registry) Close() {
 	close(r.stop)
 	<-r.done
+	r.endAll(func(*token.Token) string { return "the token store is closed" })
+}
+
+// connKey is for the context.CancelFunc of a connection.
+type connKey struct{}
+
+// ConnContext is for http.Server.ConnContext: it lets a connection of HTTP/1 be
+// cancelled, and with it the request that is under way on it. The server does so only
+// if it reads an error, and there are times when it doesn't read: when the client has
+// sent a byte too many, and when it is Jenkins that does not take the body. To have it
+// per connection is free for its requests.
+func ConnContext(ctx context.Context, _ net.Conn) context.Context {
+	if ctx.Value(connKey{}) != nil {
+		return ctx // of another site on the same server
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	return context.WithValue(ctx, connKey{}, cancel)
 }
 
 // Begin adds a request of a token, and returns the request to go on with. End has to
-// be called before its handler returns. Ended is called if it has to be ended, once.
-func (r *Registry) Begin(q *Request, t *token.Token, w http.ResponseWriter, req *http.Request, now time.Time, ended func()) *http.Request {
-	q.token, q.w, q.began, q.ended = t, w, now.Unix(), ended
+// be called before its handler returns.
+func (r *Registry) Begin(q *Request, t *token.Token, w http.ResponseWriter, req *http.Request, now time.Time) *http.Request {
 	if req.ProtoMajor != 1 {
-		// A stream of HTTP/2 or 3 is only a part of a connection, to whose reading
-		// nothing can be done.
+		// A reset says the same to the server, but has to wait behind what the client does
+		// not take from the connection.
 		var ctx context.Context
 		ctx, q.cancel = context.WithCancel(req.Context())
 		req = req.WithContext(ctx)
 	}
+	q.token, q.w, q.ctx, q.began = t, w, req.Context(), now.Unix()
 	q.list = &r.lists[r.turn.Add(1)%shards]
 	q.list.mu.Lock()
 	head := &q.list.head
@@ -99,15 +121,18 @@ func (r *Registry) Begin(q *Request, t *token.Token, w http.ResponseWriter, req 
 // Begun tells whether Begin was called.
 func (q *Request) Begun() bool { return q.list != nil }
 
-// End takes a request out. It waits if the request is being ended.
-func (q *Request) End() {
+// End takes a request out, and tells whether it was ended: then its answer is not
+// whole, whatever the handler makes of it. It waits if that is just being done.
+func (q *Request) End() (ended bool) {
 	q.list.mu.Lock()
 	q.prev.next, q.next.prev = q.next, q.prev
+	ended = q.told
 	q.list.mu.Unlock()
 	q.ending.Wait()
 	if q.cancel != nil {
 		q.cancel()
 	}
+	return ended
 }
 
 // Hijacked tells that the request's connection is the handler's from now on.
@@ -130,23 +155,28 @@ func (r *Registry) run() {
 // Look ends what has to end. It is called each Interval.
 func (r *Registry) Look() {
 	now := r.now()
+	r.endAll(func(t *token.Token) string { return string(t.Admit(now)) })
+}
+
+// endAll ends the requests for whose token there is a reason to.
+func (r *Registry) endAll(reason func(*token.Token) string) {
 	var doomed []*Request
 	for i := range r.lists {
 		l := &r.lists[i]
 		l.mu.Lock()
 		for q := l.head.next; q != &l.head; q = q.next {
-			why := q.token.Admit(now)
+			why := reason(q.token)
 			if why == "" {
 				continue
 			}
-			// It stays in the list: what reads its body may set another deadline at this
-			// very moment, and is ended the next time.
+			// It stays in the list: its handler may set another deadline at this very moment,
+			// and is ended again the next time.
 			q.ending.Add(1)
 			doomed = append(doomed, q)
 			if !q.told {
 				q.told = true
-				q.ended()
-				r.tell(q, why, now)
+				r.ended()
+				r.tell(q, why)
 			}
 		}
 		l.mu.Unlock()
@@ -157,28 +187,31 @@ func (r *Registry) Look() {
 	}
 }
 
-func (r *Registry) tell(q *Request, why token.Refusal, now time.Time) {
+func (r *Registry) tell(q *Request, why string) {
 	record := q.token.Record()
 	r.log.Info("a request that was under way is ended, because its token is not admitted any more",
-		"token_id", record.ID, "owner", string(record.Owner), "name", record.Name, "reason", string(why), "after_seconds", now.Unix()-q.began)
+		"token_id", record.ID, "owner", string(record.Owner), "name", record.Name, "reason", why, "after_seconds", r.now().Unix()-q.began)
 }
 
 // past is a deadline that nothing meets.
 var past = time.Unix(1, 0)
 
-// end breaks a request off on both sides. Of HTTP/1 the server notices that it can't
-// read from the client any more, and cancels the request, upon which the proxy closes
-// the connection to Jenkins.
+// end breaks a request off on both sides: by its context the proxy closes the
+// connection to Jenkins, and by the deadlines nobody stays in a read from the client
+// or a write to it. It does not wait for a client, as others are to be ended, too;
+// closing a connection of TLS might.
 func (q *Request) end() {
+	if q.cancel != nil {
+		q.cancel()
+	} else if cancel, ok := q.ctx.Value(connKey{}).(context.CancelFunc); ok {
+		cancel()
+	}
 	if conn := q.conn.Load(); conn != nil {
-		_ = (*conn).Close() // whoever uses it learns of it
+		_ = (*conn).SetDeadline(past) // whoever copies from it closes it
 		return
 	}
-	// Errors are those of writers that know no deadlines; for them there is cancel.
+	// Errors are those of writers that know no deadlines; for them there is the context.
 	c := http.NewResponseController(q.w)
 	_ = c.SetReadDeadline(past)
 	_ = c.SetWriteDeadline(past)
-	if q.cancel != nil {
-		q.cancel()
-	}
 }
