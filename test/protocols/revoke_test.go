@@ -13,83 +13,130 @@ import (
 	"github.com/crumbgate/crumbgate/internal/gatewaytest"
 )
 
-// watched is a page of Jenkins that tells when a client of it has gone.
+// promptly is how soon both sides of what is open have ended, once a change of the
+// token has been acknowledged.
+const promptly = time.Second
+
+// watched are pages of Jenkins that tell when a client of theirs has come, and gone.
 type watched struct {
-	mu     sync.Mutex
-	open   map[string]chan string // by the name of the client: what to write
-	closed map[string]chan struct{}
+	mu    sync.Mutex
+	names map[string]*visit
 }
 
-func newWatched() *watched {
-	return &watched{open: make(map[string]chan string), closed: make(map[string]chan struct{})}
+// A visit is by its client's name, the parameter name.
+type visit struct {
+	come, gone chan struct{}
+	say        chan string
 }
 
-func (p *watched) client(name string) (write chan string, gone chan struct{}) {
+func (p *watched) visit(name string) *visit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.open[name] == nil {
-		p.open[name], p.closed[name] = make(chan string), make(chan struct{})
+	if p.names == nil {
+		p.names = make(map[string]*visit)
 	}
-	return p.open[name], p.closed[name]
+	if p.names[name] == nil {
+		p.names[name] = &visit{make(chan struct{}), make(chan struct{}), make(chan string)}
+	}
+	return p.names[name]
 }
 
-// ServeHTTP answers with a line, and then with what it is told to, while it reads what
-// comes.
-func (p *watched) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	write, gone := p.client(r.URL.Query().Get("name"))
-	defer close(gone)
-	lost := make(chan struct{})
-	if r.Method == http.MethodPost {
-		_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 has it without asking
-		go func() {
-			defer close(lost)
-			_, _ = io.Copy(io.Discard, r.Body) // ends when the client has gone
-		}()
-	}
+func (p *watched) page(serve func(w http.ResponseWriter, r *http.Request, v *visit)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := p.visit(r.URL.Query().Get("name"))
+		defer close(v.gone)
+		serve(w, r, v)
+	})
+}
+
+// tail is a log of which a line comes, and then what it is told to.
+func tail(w http.ResponseWriter, r *http.Request, v *visit) {
 	fmt.Fprintln(w, "begun")
 	flush(w)
+	close(v.come)
 	for {
 		select {
-		case line := <-write:
+		case line := <-v.say:
 			fmt.Fprintln(w, line)
 			flush(w)
 		case <-r.Context().Done():
-			return
-		case <-lost:
 			return
 		}
 	}
 }
 
-// An openEnd is the client's side of something that is open.
-type openEnd struct {
-	name   string
-	gone   chan struct{} // as Jenkins sees it
-	broken chan error    // as the client does
+// upload takes what comes.
+func upload(_ http.ResponseWriter, r *http.Request, v *visit) {
+	io.ReadFull(r.Body, make([]byte, 1))
+	close(v.come)
+	io.Copy(io.Discard, r.Body)
 }
 
-// stream opens a request that stays open.
-func (c caller) stream(t *testing.T, page *watched, method, name string) openEnd {
+// download is larger than all buffers on its way.
+func download(w http.ResponseWriter, _ *http.Request, v *visit) {
+	close(v.come)
+	for err := error(nil); err == nil; {
+		_, err = w.Write(make([]byte, 1<<16))
+	}
+}
+
+// startWatched starts a site with these pages, at /tail, /upload and /download.
+func startWatched(t *testing.T) (*site, *watched) {
 	t.Helper()
-	_, gone := page.client(name)
+	s, pages := start(t, caddyfile), new(watched)
+	s.jenkins.Handle("/tail", pages.page(tail))
+	s.jenkins.Handle("/upload", pages.page(upload))
+	s.jenkins.Handle("/download", pages.page(download))
+	return s, pages
+}
+
+// An openEnd is something that is open: its end at Jenkins, nil if that can't be seen,
+// and at the client.
+type openEnd struct {
+	name         string
+	gone         <-chan struct{}
+	broken       <-chan error
+	letTransport func() // go on: it waits for the read of a body
+}
+
+// open opens a page, and returns when Jenkins has begun to serve it.
+func (p *watched) open(t *testing.T, c caller, method, page, name string) openEnd {
+	t.Helper()
+	v := p.visit(name)
+	broken := make(chan error, 1)
+	o := openEnd{name: name, gone: v.gone, broken: broken, letTransport: func() {}}
 	var body io.Reader
 	if method == http.MethodPost {
 		reader, input := io.Pipe()
-		t.Cleanup(func() { input.Close() })
-		go func() { _, _ = io.WriteString(input, "x=1") }() // fails when the request ends before
-		body = reader
+		body, o.letTransport = reader, func() { input.CloseWithError(io.ErrUnexpectedEOF) }
+		t.Cleanup(o.letTransport)
+		go io.WriteString(input, "some of it")
 	}
-	resp := c.open(t, c.request(t, method, "/watched?name="+name, body))
-	var first [6]byte
-	if _, err := io.ReadFull(resp.Body, first[:]); err != nil || string(first[:]) != "begun\n" {
-		t.Fatalf("%s: got %q, %v (%s)", name, first, err, resp.Status)
-	}
-	broken := make(chan error, 1)
+	req := c.request(t, method, page+"?name="+name, body)
 	go func() {
-		_, err := io.Copy(io.Discard, resp.Body)
+		resp, err := c.transport.RoundTrip(req)
+		if err != nil {
+			broken <- err
+			return
+		}
+		defer resp.Body.Close()
+		if page == "/download" {
+			select { // a client that does not read on notices nothing
+			case <-v.gone:
+			case <-req.Context().Done():
+			}
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
 		broken <- err
 	}()
-	return openEnd{name, gone, broken}
+	select {
+	case <-v.come:
+	case err := <-broken:
+		t.Fatalf("%s: %v", name, err)
+	case <-time.After(gatewaytest.Patience):
+		t.Fatalf("%s has not come", name)
+	}
+	return o
 }
 
 // socket opens a WebSocket of the CLI.
@@ -104,18 +151,64 @@ func (s *site) socket(t *testing.T, url string, who client) openEnd {
 		_, _, err := conn.Read(t.Context())
 		broken <- err
 	}()
-	return openEnd{"socket", nil, broken}
+	return openEnd{"socket", nil, broken, func() {}}
 }
 
-// ends waits until both sides have noticed, and returns how long that took.
-func (o openEnd) ends(t *testing.T, since time.Time) time.Duration {
+// command starts a command of the CLI over plain HTTP: both of its requests.
+func (c caller) command(t *testing.T, id int) []openEnd {
+	t.Helper()
+	side := func(side string, body io.Reader) *http.Request {
+		req := c.request(t, "POST", "/cli?remoting=false", body)
+		req.Header.Set("Session", fmt.Sprintf("f81d4fae-7dec-11d0-a765-%012d", id))
+		req.Header.Set("Side", side)
+		return req
+	}
+	down := c.open(t, side("download", nil))
+	reader, input := io.Pipe()
+	letTransport := func() { input.CloseWithError(io.ErrUnexpectedEOF) }
+	t.Cleanup(letTransport)
+	uploaded, downloaded := make(chan error, 1), make(chan error, 1)
+	go func() {
+		resp, err := c.transport.RoundTrip(side("upload", reader))
+		if err == nil {
+			resp.Body.Close()
+		}
+		uploaded <- err
+	}()
+	go io.WriteString(input, "hi")
+	if _, err := io.ReadFull(down.Body, make([]byte, len("\x00hi"))); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, err := io.Copy(io.Discard, down.Body)
+		downloaded <- err
+	}()
+	return []openEnd{{"download of the CLI", nil, downloaded, func() {}}, {"upload of the CLI", nil, uploaded, letTransport}}
+}
+
+// pipelined opens the tail by HTTP/1.1, and sends something after the request: the
+// server does not read from the connection any more then.
+func (p *watched) pipelined(t *testing.T, c caller, name string) openEnd {
+	t.Helper()
+	conn, answer := c.connect(t)
+	io.WriteString(conn, "GET /tail?name="+name+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(c.URL, "http://")+
+		"\r\nAuthorization: "+c.header.Get("Authorization")+"\r\n\r\n")
+	if _, err := answer.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(conn, "GET / HTTP/1.1\r\n")
+	broken := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, answer)
+		broken <- err
+	}()
+	return openEnd{name, p.visit(name).gone, broken, func() {}}
+}
+
+// ends waits until both sides have noticed, which has to be soon.
+func (o openEnd) ends(t *testing.T, since time.Time) {
 	t.Helper()
 	limit := time.After(gatewaytest.Patience)
-	select {
-	case <-o.broken:
-	case <-limit:
-		t.Fatalf("%s: the client's end is still open", o.name)
-	}
 	if o.gone != nil {
 		select {
 		case <-o.gone:
@@ -123,132 +216,164 @@ func (o openEnd) ends(t *testing.T, since time.Time) time.Duration {
 			t.Fatalf("%s: Jenkins' end is still open", o.name)
 		}
 	}
-	return time.Since(since)
+	took := time.Since(since)
+	o.letTransport()
+	select {
+	case err := <-o.broken:
+		if err == nil {
+			t.Errorf("%s: the answer looks whole", o.name)
+		}
+	case <-limit:
+		t.Fatalf("%s: the client's end is still open", o.name)
+	}
+	took = max(took, time.Since(since))
+	t.Logf("%s ended after %v", o.name, took.Round(time.Millisecond))
+	if took > promptly {
+		t.Errorf("%s ended after %v, want %v", o.name, took, promptly)
+	}
 }
 
 func (o openEnd) isOpen(t *testing.T) {
 	t.Helper()
 	select {
 	case err := <-o.broken:
-		t.Errorf("%s, of another token, has ended: %v", o.name, err)
+		t.Errorf("%s has ended: %v", o.name, err)
 	default:
 	}
 }
 
-// TestWhatIsOpenEndsWithItsToken: streams, uploads and WebSockets of a token that is
-// revoked end on both sides, while those of another go on.
+// by is a client with a new token.
+func (s *site) by(t *testing.T, v version, request admin.CreateRequest) (caller, admin.CreatedToken) {
+	t.Helper()
+	made, err := s.API().CreateToken(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return caller{s, client{"token", http.Header{"Authorization": {"Bearer " + made.Secret}}}, v}, made
+}
+
+// TestWhatIsOpenEndsWithItsToken: streams, up- and downloads, WebSockets and commands
+// of a token that is revoked end on both sides, while those of another go on. It
+// measures time, so nothing runs beside it.
 func TestWhatIsOpenEndsWithItsToken(t *testing.T) {
-	t.Parallel()
-	s := start(t, caddyfile)
-	page := newWatched()
-	s.jenkins.Handle("/watched", page)
-	api := s.API()
+	s, pages := startWatched(t)
 	for i, v := range s.versions(t) {
 		t.Run(v.name, func(t *testing.T) {
-			made, err := api.CreateToken(t.Context(), admin.CreateRequest{User: "alice", Name: fmt.Sprintf("doomed-%d", i)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			doomed := caller{s, client{"token", http.Header{"Authorization": {"Bearer " + made.Secret}}}, v}
+			doomed, made := s.by(t, v, admin.CreateRequest{User: "alice", Name: fmt.Sprintf("doomed-%d", i)})
 			other := caller{s, s.clients[0], v}
-			name := func(what string) string { return fmt.Sprintf("%s-%d", what, i) }
-			ends := []openEnd{
-				doomed.stream(t, page, "GET", name("idle")),
-				doomed.stream(t, page, "POST", name("upload")),
+			open := func(c caller, whose string, id int) []openEnd {
+				name := func(what string) string { return fmt.Sprintf("%s-%s-%d", whose, what, i) }
+				all := append(c.command(t, id),
+					pages.open(t, c, "GET", "/tail", name("tail")),
+					pages.open(t, c, "GET", "/download", name("download")),
+					pages.open(t, c, "POST", "/upload", name("upload")))
+				if v.major == 1 {
+					all = append(all, s.socket(t, v.url, c.client))
+				}
+				if v.url == s.URL && v.major == 1 {
+					all = append(all, pages.pipelined(t, c, name("pipelined")))
+				}
+				return all
 			}
-			kept := []openEnd{other.stream(t, page, "GET", name("kept"))}
-			if v.major == 1 {
-				ends = append(ends, s.socket(t, v.url, doomed.client))
-				kept = append(kept, s.socket(t, v.url, other.client))
-			}
-			if _, err := api.RevokeToken(t.Context(), made.ID, "test"); err != nil {
+			ends, kept := open(doomed, "doomed", 2*i), open(other, "other", 2*i+1)
+			if _, err := s.API().RevokeToken(t.Context(), made.ID, "test"); err != nil {
 				t.Fatal(err)
 			}
 			since := time.Now()
 			for _, o := range ends {
-				t.Logf("%s ended after %v", o.name, o.ends(t, since).Round(time.Millisecond))
+				o.ends(t, since)
 			}
 			for _, o := range kept {
 				o.isOpen(t)
 			}
-			write, _ := page.client(name("kept"))
 			select {
-			case write <- "still here":
+			case pages.visit(fmt.Sprintf("other-tail-%d", i)).say <- "still here":
 			case <-time.After(gatewaytest.Patience):
 				t.Error("Jenkins has lost the stream of another token")
 			}
+			told := 0
+			for line := range strings.Lines(s.Log()) {
+				if strings.Contains(line, "is ended, because its token is not admitted") && strings.Contains(line, made.ID) {
+					told++
+				}
+			}
+			if told != len(ends) {
+				t.Errorf("the log tells of %d ends, want each of %d once", told, len(ends))
+			}
 		})
-	}
-	if log := s.Log(); strings.Count(log, "is ended, because its token is not admitted") < 12 {
-		t.Errorf("the log does not tell of what was ended: %s", log)
 	}
 }
 
 // TestEachEndOfAToken: suspension, expiry, a disabled owner and the end of an overlap
 // end what is open as a revocation does.
 func TestEachEndOfAToken(t *testing.T) {
-	t.Parallel()
-	s := start(t, caddyfile)
-	page := newWatched()
-	s.jenkins.Handle("/watched", page)
+	s, pages := startWatched(t)
 	api := s.API()
-	soon := func() string { return time.Now().Add(2 * time.Second).UTC().Format(time.RFC3339) }
 	for _, tt := range []struct {
-		name, user, expires string
-		end                 func(id string) error
+		name, user string
+		life       time.Duration
+		end        func(id string) error
 	}{
-		{"suspended", "alice", "", func(id string) error {
+		{"suspended", "alice", 0, func(id string) error {
 			_, err := api.SuspendToken(t.Context(), id, admin.StateRequest{Actor: "test"})
 			return err
 		}},
-		{"rotated", "alice", "", func(id string) error {
+		{"rotated", "alice", 0, func(id string) error {
 			_, err := api.RotateToken(t.Context(), id, admin.Rotation{Overlap: "0", Actor: "test"})
 			return err
 		}},
-		{"expired", "alice", soon(), func(string) error { return nil }},
-		{"disabled", "leaver", "", func(string) error {
+		{"disabled", "leaver", 0, func(string) error {
 			_, err := api.DisableUser(t.Context(), "leaver", true, "test")
 			return err
 		}},
+		{"expired", "alice", 2 * time.Second, func(string) error { return nil }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			made, err := api.CreateToken(t.Context(), admin.CreateRequest{User: tt.user, Name: tt.name, Expires: tt.expires})
-			if err != nil {
-				t.Fatal(err)
+			request := admin.CreateRequest{User: tt.user, Name: tt.name}
+			if tt.life != 0 {
+				request.Expires = time.Now().Add(tt.life).UTC().Format(time.RFC3339)
 			}
-			c := caller{s, client{"token", http.Header{"Authorization": {"Bearer " + made.Secret}}}, s.versions(t)[0]}
-			open := c.stream(t, page, "GET", tt.name)
+			c, made := s.by(t, s.versions(t)[0], request)
+			open := pages.open(t, c, "GET", "/tail", tt.name)
 			if err := tt.end(made.ID); err != nil {
 				t.Fatal(err)
 			}
 			since := time.Now()
-			if tt.expires != "" {
+			if tt.life != 0 {
 				since = time.Unix(int64(made.Expires), 0)
 			}
-			t.Logf("ended after %v", open.ends(t, since).Round(time.Millisecond))
+			open.ends(t, since)
 		})
 	}
 }
 
 // TestStreamOutlivesAReloadAndNotItsToken: what a configuration has let in is ended
-// under the next one.
+// under the next one, which counts it.
 func TestStreamOutlivesAReloadAndNotItsToken(t *testing.T) {
-	t.Parallel()
-	s := start(t, caddyfile)
-	page := newWatched()
-	s.jenkins.Handle("/watched", page)
-	made, err := s.API().CreateToken(t.Context(), admin.CreateRequest{User: "alice", Name: "doomed"})
-	if err != nil {
-		t.Fatal(err)
+	s, _ := startWatched(t)
+	c, made := s.by(t, s.versions(t)[0], admin.CreateRequest{User: "alice", Name: "doomed"})
+	sockets := []openEnd{s.socket(t, s.URL, c.client), s.socket(t, s.secure, c.client)}
+	for range 2 {
+		if r := s.Run(t, "reload", "--force", "--config", s.Config, "--address", s.Admin); r.Status != 0 {
+			t.Fatalf("reload: status %d: %s", r.Status, r.Stderr)
+		}
 	}
-	c := caller{s, client{"token", http.Header{"Authorization": {"Bearer " + made.Secret}}}, s.versions(t)[0]}
-	socket := s.socket(t, s.URL, c.client)
-	if r := s.Run(t, "reload", "--force", "--config", s.Config, "--address", s.Admin); r.Status != 0 {
-		t.Fatalf("reload: status %d: %s", r.Status, r.Stderr)
+	for _, o := range sockets {
+		o.isOpen(t)
 	}
-	socket.isOpen(t)
 	if _, err := s.API().RevokeToken(t.Context(), made.ID, "test"); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("ended after %v", socket.ends(t, time.Now()).Round(time.Millisecond))
+	since := time.Now()
+	for _, o := range sockets {
+		o.ends(t, since)
+	}
+	resp, err := gatewaytest.Client.Get("http://" + s.Admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if metrics, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(metrics), "\ncaddy_crumbgate_ended_total 2\n") {
+		t.Errorf("the metrics (%v) don't count both as ended", err)
+	}
 }
