@@ -1,13 +1,18 @@
 package protocols_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/internal/gatewaytest"
@@ -242,6 +247,50 @@ func (o openEnd) isOpen(t *testing.T) {
 	}
 }
 
+// extended opens a WebSocket of the CLI by extended CONNECT on HTTP/3 (RFC 9220).
+func (s *site) extended(t *testing.T, who client) openEnd {
+	t.Helper()
+	address := strings.TrimPrefix(s.secure, "https://")
+	conn, err := quic.DialAddr(t.Context(), address, &tls.Config{RootCAs: s.roots, NextProtos: []string{http3.NextProtoH3}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.CloseWithError(0, "") })
+	stream, err := new(http3.Transport).NewClientConn(conn).OpenRequestStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := who.header.Clone()
+	header.Set("Origin", s.URL)
+	header.Set("Sec-WebSocket-Version", "13")
+	err = stream.SendRequestHeader(&http.Request{
+		Method: http.MethodConnect, Proto: "websocket", Host: address, URL: &url.URL{Scheme: "https", Host: address, Path: "/cli/ws"}, Header: header,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := stream.ReadResponse()
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+	if _, err := stream.Write([]byte("\x82\x85\x00\x00\x00\x00hello")); err != nil { // RFC 6455, section 5.2
+		t.Fatal(err)
+	}
+	var got []byte // with Jenkins' ping before it
+	for piece := make([]byte, 64); !strings.HasSuffix(string(got), "\x82\x05hello"); {
+		n, err := stream.Read(piece)
+		if got = append(got, piece[:n]...); err != nil {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	broken := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, stream)
+		broken <- err
+	}()
+	return openEnd{"extended CONNECT", nil, broken, func() {}}
+}
+
 // by is a client with a new token.
 func (s *site) by(t *testing.T, v version, request admin.CreateRequest) (caller, admin.CreatedToken) {
 	t.Helper()
@@ -269,6 +318,9 @@ func TestWhatIsOpenEndsWithItsToken(t *testing.T) {
 					pages.open(t, c, "POST", "/upload", name("upload")))
 				if v.major == 1 {
 					all = append(all, s.socket(t, v.url, c.client))
+				}
+				if v.major == 3 {
+					all = append(all, s.extended(t, c.client))
 				}
 				if v.url == s.URL && v.major == 1 {
 					all = append(all, pages.pipelined(t, c, name("pipelined")))
