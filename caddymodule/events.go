@@ -17,23 +17,34 @@ const maxEvents = 1024
 // emitter hands what happens to tokens to Caddy's events app, in the order in which
 // it happened and without anybody waiting for the handlers.
 type emitter struct {
-	queue chan token.Event
-	done  chan struct{}
+	queue      chan token.Event
+	stop, done chan struct{}
 }
 
 // newEmitter starts an emitter. The app is that of the configuration that holds at
 // the moment; nil if there is none.
 func newEmitter(app func() *App) *emitter {
-	e := &emitter{queue: make(chan token.Event, maxEvents), done: make(chan struct{})}
+	e := &emitter{queue: make(chan token.Event, maxEvents), stop: make(chan struct{}), done: make(chan struct{})}
+	emit := func(event token.Event) {
+		if a := app(); a != nil && a.events != nil {
+			// Caddy ends the context of a configuration before the store is closed, and
+			// would leave out what happened last.
+			ctx := a.ctx
+			ctx.Context = context.WithoutCancel(ctx.Context)
+			a.events.Emit(ctx, eventName(event.Kind), eventData(event))
+		}
+	}
 	go func() {
 		defer close(e.done)
-		for event := range e.queue {
-			if a := app(); a != nil && a.events != nil {
-				// Caddy ends the context of a configuration before the store is closed, and
-				// would leave out what happened last.
-				ctx := a.ctx
-				ctx.Context = context.WithoutCancel(ctx.Context)
-				a.events.Emit(ctx, eventName(event.Kind), eventData(event))
+		for {
+			select {
+			case event := <-e.queue:
+				emit(event)
+			case <-e.stop:
+				for len(e.queue) > 0 {
+					emit(<-e.queue)
+				}
+				return
 			}
 		}
 	}()
@@ -47,9 +58,10 @@ func (e *emitter) add(event token.Event) {
 	}
 }
 
-// close waits for the handlers of what has happened already.
+// close waits for the handlers of what has happened already. The queue stays open: a
+// request to the admin endpoint may still be under way.
 func (e *emitter) close() {
-	close(e.queue)
+	close(e.stop)
 	<-e.done
 }
 

@@ -347,7 +347,7 @@ is done, unless --yes is given.`,
 			tokens := d.many(ctx, client, admin.BulkRequest{
 				Filter: filter.Filter, Except: *except, DryRun: &dry, Why: *why, Actor: e.Username,
 			})
-			return e.printDone(d, tokens, dry, *asJSON)
+			return e.printDone(d, tokens, true, dry, *asJSON)
 		}
 		if len(args) == 0 {
 			found, replaced, err := (&selection{string(filter.User), string(filter.Name)}).find(ctx, client)
@@ -372,13 +372,14 @@ is done, unless --yes is given.`,
 				}
 			}
 		}
-		err = e.printDone(d, each, false, *asJSON)
+		err = e.printDone(d, each, false, false, *asJSON)
 		return errors.Join(append(failed, err)...)
 	})
 }
 
-// printDone tells what was done to tokens as they come, or would be.
-func (e *Env) printDone(d doing, tokens iter.Seq2[admin.Token, error], dry, asJSON bool) error {
+// printDone tells what was done to tokens as they come, or would be. With bulk they were
+// asked for by what they are, so that there may be none.
+func (e *Env) printDone(d doing, tokens iter.Seq2[admin.Token, error], bulk, dry, asJSON bool) error {
 	if asJSON {
 		rest := ""
 		if dry {
@@ -409,7 +410,7 @@ func (e *Env) printDone(d doing, tokens iter.Seq2[admin.Token, error], dry, asJS
 			printing = err
 		}
 	}
-	if n == 0 {
+	if n == 0 && bulk {
 		fmt.Fprintf(e.Stderr, "No token was %s.\n", d.done)
 	}
 	return printing
