@@ -196,6 +196,19 @@ func (r *Registry) tell(q *Request, why string) {
 // past is a deadline that nothing meets.
 var past = time.Unix(1, 0)
 
+// server returns the server's own writer beneath all that handlers have put around it:
+// only that can be used beside them, and what Caddy puts there keeps book of deadlines
+// without a lock.
+func server(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
+}
+
 // end breaks a request off on both sides: by its context the proxy closes the
 // connection to Jenkins, and by the deadlines nobody stays in a read from the client
 // or a write to it. It does not wait for a client, as others are to be ended, too;
@@ -211,7 +224,7 @@ func (q *Request) end() {
 		return
 	}
 	// Errors are those of writers that know no deadlines; for them there is the context.
-	c := http.NewResponseController(q.w)
+	c := http.NewResponseController(server(q.w))
 	_ = c.SetReadDeadline(past)
 	_ = c.SetWriteDeadline(past)
 }
