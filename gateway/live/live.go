@@ -26,6 +26,10 @@ import (
 // so within it, and the time that closing takes.
 const Interval = 500 * time.Millisecond
 
+// again is how soon those are looked at that had to be ended: a handler may have set
+// another deadline at that very moment.
+const again = Interval / 10
+
 // shards is how many locks share the requests, so that few meet at one.
 const shards = 64
 
@@ -140,26 +144,30 @@ func (q *Request) Hijacked(conn net.Conn) { q.conn.Store(&conn) }
 
 func (r *Registry) run() {
 	defer close(r.done)
-	tick := time.NewTicker(Interval)
+	tick := time.NewTimer(Interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			r.Look()
+			if r.Look() == 0 {
+				tick.Reset(Interval)
+			} else {
+				tick.Reset(again)
+			}
 		case <-r.stop:
 			return
 		}
 	}
 }
 
-// Look ends what has to end. It is called each Interval.
-func (r *Registry) Look() {
+// Look ends what has to end, and returns how many that are. It is called each Interval.
+func (r *Registry) Look() int {
 	now := r.now()
-	r.endAll(func(t *token.Token) string { return string(t.Admit(now)) })
+	return r.endAll(func(t *token.Token) string { return string(t.Admit(now)) })
 }
 
 // endAll ends the requests for whose token there is a reason to.
-func (r *Registry) endAll(reason func(*token.Token) string) {
+func (r *Registry) endAll(reason func(*token.Token) string) int {
 	var doomed []*Request
 	for i := range r.lists {
 		l := &r.lists[i]
@@ -169,8 +177,7 @@ func (r *Registry) endAll(reason func(*token.Token) string) {
 			if why == "" {
 				continue
 			}
-			// It stays in the list: its handler may set another deadline at this very moment,
-			// and is ended again the next time.
+			// It stays in the list, to be ended again if need be.
 			q.ending.Add(1)
 			doomed = append(doomed, q)
 			if !q.told {
@@ -185,6 +192,7 @@ func (r *Registry) endAll(reason func(*token.Token) string) {
 		q.end()
 		q.ending.Done()
 	}
+	return len(doomed)
 }
 
 func (r *Registry) tell(q *Request, why string) {
@@ -195,19 +203,6 @@ func (r *Registry) tell(q *Request, why string) {
 
 // past is a deadline that nothing meets.
 var past = time.Unix(1, 0)
-
-// server returns the server's own writer beneath all that handlers have put around it:
-// only that can be used beside them, and what Caddy puts there keeps book of deadlines
-// without a lock.
-func server(w http.ResponseWriter) http.ResponseWriter {
-	for {
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return w
-		}
-		w = wrapper.Unwrap()
-	}
-}
 
 // end breaks a request off on both sides: by its context the proxy closes the
 // connection to Jenkins, and by the deadlines nobody stays in a read from the client
@@ -224,7 +219,19 @@ func (q *Request) end() {
 		return
 	}
 	// Errors are those of writers that know no deadlines; for them there is the context.
-	c := http.NewResponseController(server(q.w))
-	_ = c.SetReadDeadline(past)
-	_ = c.SetWriteDeadline(past)
+	_ = http.NewResponseController(q.w).SetReadDeadline(past)
+	_ = http.NewResponseController(innermost(q.w)).SetWriteDeadline(past)
+}
+
+// innermost returns the server's own writer. Servers let a deadline be set while their
+// handler writes; what middleware makes of it need not (Caddy's IdleTimeoutWriter does
+// not).
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
 }
