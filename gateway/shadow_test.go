@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -60,6 +61,16 @@ func newShadow(t *testing.T) *site {
 	return s
 }
 
+// reports waits until so many differences are in the log: the answer is there before.
+func (s *site) reports(n int) {
+	s.t.Helper()
+	for end := time.Now().Add(10 * time.Second); strings.Count(s.log.String(), "decide differently") < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("the log has not told of %d differences:\n%s", n, s.log)
+		}
+	}
+}
+
 func TestShadow(t *testing.T) {
 	s := newShadow(t)
 	own := s.token("alice")
@@ -94,6 +105,9 @@ func TestShadow(t *testing.T) {
 			}
 			if a.Header["Set-Cookie"] != nil {
 				t.Errorf("the client got %q", a.Header["Set-Cookie"])
+			}
+			if c.reported {
+				s.reports(before + 1)
 			}
 			if got := strings.Count(s.log.String(), "decide differently") - before; (got == 1) != c.reported {
 				t.Errorf("%d differences are reported, want one: %v\n%s", got, c.reported, s.log.last())
@@ -131,6 +145,7 @@ func TestShadowOfAPassword(t *testing.T) {
 	if a.StatusCode != http.StatusOK {
 		t.Fatalf("status %d: %s", a.StatusCode, a.body)
 	}
+	s.reports(1)
 	if line := s.log.last(); !strings.Contains(line, "decide differently") || !strings.Contains(line, `"reason":"a credential that is not a token of ours"`) || strings.Contains(line, "sesame") {
 		t.Errorf("the log says %s", line)
 	}
