@@ -184,6 +184,8 @@ func TestEvents(t *testing.T) {
 
 	// A handler that takes its time holds up nobody but those of later events.
 	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open() // or a failure would wait for the handler forever
 	recorded.mu.Lock()
 	recorded.gate = gate
 	recorded.mu.Unlock()
@@ -195,10 +197,11 @@ func TestEvents(t *testing.T) {
 	want = append(want, "second token_revoked b ")
 
 	// What has happened before the end is told, though the configuration has ended.
-	stopped := make(chan error)
+	ending := caddy.ActiveContext()
+	stopped := make(chan error, 1)
 	go func() { stopped <- caddy.Stop() }()
-	<-caddy.ActiveContext().Done()
-	close(gate)
+	<-ending.Done()
+	open()
 	if err := <-stopped; err != nil {
 		t.Fatal(err)
 	}

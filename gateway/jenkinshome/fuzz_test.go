@@ -153,7 +153,7 @@ func FuzzDirName(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		if !fs.ValidPath(name) || strings.Contains(name, "/") || name == "." || name == "users.xml" || name == "config.xml" {
-			t.Skip()
+			return
 		}
 		for _, ids := range []user.Strategy{user.CaseInsensitive, user.CaseSensitive, user.CaseSensitiveEmail} {
 			users, problems := read(t, fstest.MapFS{"users/" + name + "/config.xml": file("<user/>")}, jenkinshome.Options{UserIDs: ids})
@@ -176,7 +176,7 @@ func FuzzDate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.ContainsAny(text, "<&>\r") {
-			t.Skip()
+			return
 		}
 		users, problems := read(t, fstest.MapFS{"users/alice/config.xml": file(config("",
 			list(hashed("<creationDate>"+text+"</creationDate>"+value("a")), hashed("<expirationDate>"+text+"</expirationDate>"+value("b")))))}, jenkinshome.Options{})
