@@ -119,7 +119,7 @@ type variant struct {
 	fetch  bool   // whether it sends what a browser does, without a secret, for a page of the site
 }
 
-func (v variant) gated() bool { return strings.Contains(v.site, "GATED") }
+func (v variant) gated() bool { return strings.Contains(v.site, "crumbgate") }
 
 // variants are in the order of a round: who is compared is next to each other.
 //
@@ -170,8 +170,8 @@ var variants = []variant{
 	},
 	{
 		name:  "bare-fetch-get",
-		what:  "reverse_proxy behind a sign-in, GET by a browser",
-		site:  signIn + "reverse_proxy DIRECT\n",
+		what:  "reverse_proxy that tells Jenkins who has signed in, GET by a browser",
+		site:  signIn + telling,
 		fetch: true,
 	},
 	{
@@ -182,8 +182,8 @@ var variants = []variant{
 	},
 	{
 		name: "bare-fetch-post",
-		what: "reverse_proxy behind a sign-in, POST by a browser",
-		site: signIn + "reverse_proxy DIRECT\n",
+		what: "reverse_proxy that tells Jenkins who has signed in, POST by a browser",
+		site: signIn + telling,
 		post: true, crumb: true, fetch: true,
 	},
 	{
@@ -195,8 +195,12 @@ var variants = []variant{
 }
 
 // signIn is one by which everybody is user. It stands before the bare ones too: what a
-// sign-in costs is not crumbgate's.
-const signIn = "vars user " + user + "\n"
+// sign-in costs is not crumbgate's. Nor is the header that tells Jenkins of it, without
+// which there would be no use in signing in.
+const (
+	signIn  = "vars user " + user + "\n"
+	telling = "reverse_proxy GATED {\nheader_up X-Forwarded-User {http.vars.user}\n}\n"
+)
 
 const signedIn = "crumbgate {\nsession {\nuser {http.vars.user}\n}\n}\nreverse_proxy GATED\n"
 
@@ -308,21 +312,35 @@ func (v variant) target(addr string, secrets ...string) target {
 		end = "Cookie: " + cookie + "\r\n" + end
 	}
 	if v.fetch {
-		end = "Sec-Fetch-Dest: empty\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Site: same-origin\r\n" + end
+		start := fetchHeader
 		if v.post {
-			end = "Origin: http://jenkins.example\r\n" + end
+			start += "Origin: https://jenkins.example\r\n"
 		}
+		t.requests = [][]byte{[]byte(line + " HTTP/1.1\r\n" + start + end)}
+		return t
 	}
 	for _, secret := range secrets {
-		authorization := "Authorization: " + basic(user, secret) + "\r\n"
-		if v.fetch {
-			authorization = ""
-		}
 		t.requests = append(t.requests, []byte(line+" HTTP/1.1\r\n"+
-			"Host: jenkins.example\r\nUser-Agent: bench\r\nAccept: */*\r\n"+authorization+end))
+			"Host: jenkins.example\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: "+basic(user, secret)+"\r\n"+end))
 	}
 	return t
 }
+
+// fetchHeader is what Chromium 143 sends when a page of Jenkins calls fetch, without
+// what the page and the request add.
+const fetchHeader = "Host: jenkins.example\r\n" +
+	"Connection: keep-alive\r\n" +
+	`sec-ch-ua-platform: "Linux"` + "\r\n" +
+	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36\r\n" +
+	`sec-ch-ua: "Google Chrome";v="143", "Chromium";v="143", "Not A(Brand";v="24"` + "\r\n" +
+	"sec-ch-ua-mobile: ?0\r\n" +
+	"Accept: */*\r\n" +
+	"Sec-Fetch-Site: same-origin\r\n" +
+	"Sec-Fetch-Mode: cors\r\n" +
+	"Sec-Fetch-Dest: empty\r\n" +
+	"Referer: https://jenkins.example/job/bench/\r\n" +
+	"Accept-Encoding: gzip, deflate, br, zstd\r\n" +
+	"Accept-Language: en-US,en;q=0.9\r\n"
 
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, format+"\n", args...)
