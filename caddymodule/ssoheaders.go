@@ -34,6 +34,8 @@ const guardedVar = "crumbgate.guarded_headers"
 type SSOHeaders struct {
 	// The names of the headers, such as Remote-User.
 	Names []string `json:"names"`
+
+	guarded *gateway.HeaderNames
 }
 
 // CaddyModule returns the Caddy module information.
@@ -52,11 +54,12 @@ func (s *SSOHeaders) Provision(caddy.Context) error {
 		}
 		s.Names[i] = http.CanonicalHeaderKey(name)
 	}
+	s.guarded = gateway.NewHeaderNames(s.Names)
 	return nil
 }
 
 func (s *SSOHeaders) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	gateway.RemoveHeaders(r.Header, s.Names)
+	s.guarded.Remove(r.Header)
 	guarded, _ := caddyhttp.GetVar(r.Context(), guardedVar).([]string)
 	caddyhttp.SetVar(r.Context(), guardedVar, append(guarded[:len(guarded):len(guarded)], s.Names...))
 	return next.ServeHTTP(w, r)

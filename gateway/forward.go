@@ -333,7 +333,7 @@ func (f *forward) fetch(ctx context.Context, answer *crumb.Answer, request *http
 	if g.CrumbField != "" && session.Crumb != "" && !strings.EqualFold(session.Field, g.CrumbField) {
 		return nil, fmt.Errorf("the crumb of Jenkins is named %s: set crumb_field to that, or leave it out", session.Field)
 	}
-	if g.scrubber.forbids(session.Field) || slices.Contains(reserved, http.CanonicalHeaderKey(session.Field)) {
+	if g.scrubber.identity.has(session.Field) || slices.Contains(reserved, http.CanonicalHeaderKey(session.Field)) {
 		return nil, fmt.Errorf("the crumb's field %s is a header with another meaning", session.Field)
 	}
 	if bindsAddr(session.Version) {

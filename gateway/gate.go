@@ -356,10 +356,7 @@ type Next func(http.ResponseWriter, *http.Request) error
 // it. It returns next's error.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) error {
 	d := g.Check(r) // before the scrub: a handler before us may have named the person in a header
-	g.scrubber.scrub(r)
-	if !g.Trusted(r) {
-		scrubForwarded(r.Header)
-	}
+	g.scrubber.scrub(r, g.Trusted(r))
 	if g.shadows(r, &d) {
 		f := &forward{gate: g, Decision: d, addr: g.ClientAddr(r), next: next}
 		return f.shadow(w, r)

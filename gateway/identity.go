@@ -17,17 +17,78 @@ var hopByHop = []string{"close", "keep-alive", "upgrade", "te", "trailer", "tran
 
 // scrubber removes what no client may say.
 type scrubber struct {
-	forbidden []string // folded, see folded
+	// identity are the headers that name the user.
+	identity *HeaderNames
+	// own are the headers that nobody may set, and all those that no client may: a
+	// trusted proxy may tell where a request comes from.
+	own, all *HeaderNames
+	// token is the second header for tokens.
+	token *HeaderNames
 }
 
+// methodOverrides are headers in which some frameworks let a client replace the
+// method, which has then been checked in vain.
+var methodOverrides = []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"}
+
+// forwardedBy are headers which Jenkins' container would believe about scheme, host,
+// port and client of a request (Jetty's ForwardedRequestCustomizer), and so put
+// into links and logs, beside X-Forwarded-For, -Host and -Proto: those a proxy
+// sets itself.
+var forwardedBy = []string{"Forwarded", "X-Forwarded-Port", "X-Forwarded-Server", "X-Proxied-Https"}
+
 func newScrubber(c *Config) *scrubber {
-	s := new(scrubber)
-	for _, name := range append(defaultIdentity[:], c.UserHeader, c.GroupsHeader, c.MailHeader, c.DisplayNameHeader) {
-		if f := folded(name); !slices.Contains(s.forbidden, f) {
-			s.forbidden = append(s.forbidden, f)
+	token := NewHeaderNames(nil)
+	if c.TokenHeader != "" {
+		token = NewHeaderNames([]string{c.TokenHeader})
+	}
+	identity := append(defaultIdentity[:], c.UserHeader, c.GroupsHeader, c.MailHeader, c.DisplayNameHeader)
+	own := slices.Concat(identity, methodOverrides)
+	return &scrubber{NewHeaderNames(identity), NewHeaderNames(own), NewHeaderNames(slices.Concat(own, forwardedBy)), token}
+}
+
+// HeaderNames are names of headers, each in every spelling that some server takes for
+// the same.
+type HeaderNames struct {
+	folded []string
+	// lengths has a bit for each length of a name, modulo 64: most other names differ
+	// in that.
+	lengths uint64
+}
+
+// NewHeaderNames returns a set of names, which any spelling is in.
+func NewHeaderNames(names []string) *HeaderNames {
+	n := new(HeaderNames)
+	for _, name := range names {
+		if f := folded(name); !slices.Contains(n.folded, f) {
+			n.folded = append(n.folded, f)
+			n.lengths |= 1 << (len(f) % 64)
 		}
 	}
-	return s
+	return n
+}
+
+func (n *HeaderNames) has(name string) bool {
+	if n.lengths&(1<<(len(name)%64)) == 0 {
+		return false
+	}
+	for _, f := range n.folded {
+		if len(name) == len(f) && equalFolded(name, f) {
+			return true
+		}
+	}
+	return false
+}
+
+// Remove removes all headers with these names.
+func (n *HeaderNames) Remove(h http.Header) {
+	if len(n.folded) == 0 {
+		return
+	}
+	for name := range h {
+		if n.has(name) {
+			delete(h, name)
+		}
+	}
 }
 
 // folded returns the form in which all spellings of a header name are equal that
@@ -47,15 +108,6 @@ func foldedRune(r rune) rune {
 	return r
 }
 
-func (s *scrubber) forbids(name string) bool {
-	for _, f := range s.forbidden {
-		if len(name) == len(f) && equalFolded(name, f) {
-			return true
-		}
-	}
-	return false
-}
-
 // equalFolded tells whether folded(name) is f. Header names are ASCII: net/http
 // refuses others.
 func equalFolded(name, f string) bool {
@@ -67,19 +119,15 @@ func equalFolded(name, f string) bool {
 	return true
 }
 
-// methodOverrides are headers in which some frameworks let a client replace the
-// method, which has then been checked in vain.
-var methodOverrides = [...]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
-
-// scrub removes identity headers in every spelling, foreign options from
+// scrub removes what no client may say, in every spelling, foreign options from
 // Connection, trailers, which a proxy would pass on after everything has been
 // checked, and the wish for another protocol than WebSocket: in an h2c connection
 // a client could write what no gateway sees, as anybody.
-func (s *scrubber) scrub(r *http.Request) {
-	for name := range r.Header {
-		if s.forbids(name) {
-			delete(r.Header, name)
-		}
+func (s *scrubber) scrub(r *http.Request, trusted bool) {
+	if trusted {
+		s.own.Remove(r.Header)
+	} else {
+		s.all.Remove(r.Header)
 	}
 	if lines, set := r.Header["Connection"]; set && !(len(lines) == 1 && hopByHopIndex(lines[0]) >= 0) {
 		if options := connectionOptions(lines); options != "" {
@@ -91,34 +139,8 @@ func (s *scrubber) scrub(r *http.Request) {
 	if upgrade, set := r.Header["Upgrade"]; set && (len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket")) {
 		delete(r.Header, "Upgrade")
 	}
-	for _, name := range methodOverrides {
-		delete(r.Header, name)
-	}
 	scrubReferer(r.Header)
 	r.Trailer = nil
-}
-
-// RemoveHeaders removes headers in every spelling that some server takes for one of
-// names.
-func RemoveHeaders(h http.Header, names []string) {
-	for _, name := range names {
-		f := folded(name)
-		for spelled := range h {
-			if len(spelled) == len(f) && equalFolded(spelled, f) {
-				delete(h, spelled)
-			}
-		}
-	}
-}
-
-// scrubForwarded removes what Jenkins' container would believe about scheme, host,
-// port and client of a request (Jetty's ForwardedRequestCustomizer), and so put
-// into links and logs, beside X-Forwarded-For, -Host and -Proto: those a proxy
-// sets itself.
-func scrubForwarded(h http.Header) {
-	for _, name := range [...]string{"Forwarded", "X-Forwarded-Port", "X-Forwarded-Server", "X-Proxied-Https"} {
-		delete(h, name)
-	}
 }
 
 // scrubReferer takes credentials out of Referer, where RFC 9110 (section 10.1.3)

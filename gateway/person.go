@@ -48,9 +48,7 @@ func (g *Gate) identify(h http.Header, id user.ID, p *token.Profile) {
 // shed removes what a client knows of credentials.
 func (g *Gate) shed(h http.Header) {
 	delete(h, "Authorization")
-	if g.TokenHeader != "" {
-		RemoveHeaders(h, []string{g.TokenHeader})
-	}
+	g.scrubber.token.Remove(h)
 }
 
 // groupPrefix tells a group from a user in Config.Admins.

@@ -37,9 +37,7 @@ func (f *forward) shadow(w http.ResponseWriter, r *http.Request) error {
 		// Its count goes on from that of Jenkins. Limits that it reaches are for later.
 		f.Token.Use(usage.Use{Time: g.Now(), Addr: f.addr, Agent: r.UserAgent()})
 	}
-	if g.TokenHeader != "" {
-		RemoveHeaders(r.Header, []string{g.TokenHeader})
-	}
+	g.scrubber.token.Remove(r.Header)
 	delete(r.Header, "Cookie")
 	g.presentOrigin(r)
 	seen := &statusWriter{ResponseWriter: w}
