@@ -321,10 +321,17 @@ func (v variant) target(addr string, secrets ...string) target {
 	}
 	for _, secret := range secrets {
 		t.requests = append(t.requests, []byte(line+" HTTP/1.1\r\n"+
-			"Host: jenkins.example\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: "+basic(user, secret)+"\r\n"+end))
+			requestsHeader+"Authorization: "+basic(user, secret)+"\r\n"+end))
 	}
 	return t
 }
+
+// requestsHeader is what Python's requests sends of its own accord.
+const requestsHeader = "Host: jenkins.example\r\n" +
+	"User-Agent: python-requests/2.32.3\r\n" +
+	"Accept-Encoding: gzip, deflate\r\n" +
+	"Accept: */*\r\n" +
+	"Connection: keep-alive\r\n"
 
 // fetchHeader is what Chromium 143 sends when a page of Jenkins calls fetch, without
 // what the page and the request add.
