@@ -90,7 +90,10 @@ func refuse(w http.ResponseWriter, r *http.Request, d Decision) {
 		refuseCrumb(w, r)
 	case outOfScope:
 		// Whoever has the token may know what it lacks, and be able to ask for it.
-		w.Header().Set("X-Crumbgate-Needs", d.Need.String())
+		// Many clients show the text alone.
+		needs := d.Need.String()
+		w.Header().Set("X-Crumbgate-Needs", needs)
+		response.text += "It needs " + needs + ".\n"
 		answer(w, r, response)
 	case tooOften:
 		w.Header().Set("Retry-After", "60")

@@ -121,7 +121,7 @@ func TestScopes(t *testing.T) {
 			s.jenkins.ResetRequests()
 			a := s.request(row.request, auth)
 			if row.needs != "" {
-				if a.StatusCode != http.StatusForbidden || a.Header.Get("X-Crumbgate-Needs") != row.needs || s.reached() {
+				if a.StatusCode != http.StatusForbidden || a.Header.Get("X-Crumbgate-Needs") != row.needs || !strings.HasSuffix(a.body, "It needs "+row.needs+".\n") || s.reached() {
 					t.Errorf("%s\nwant 403 and need %q; Jenkins was reached: %v", a.dump(), row.needs, s.reached())
 				}
 				if !strings.Contains(s.log.last(), `"reason":"a token whose scopes don't cover the request"`) {
