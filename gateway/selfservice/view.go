@@ -72,7 +72,7 @@ type note struct{ Level, Text string }
 // A row is a token as lists show it.
 type row struct {
 	Prefix                 string // of the pages
-	ID, Short, Owner, Name string
+	ID, Short, Owner, Name string // Short is the end of ID: the beginning is a time
 	State                  string // as token.Marks.State
 	StateText              string
 	Level                  string // of the state
@@ -108,7 +108,7 @@ func (v *visit) row(t *token.Token) row {
 	r, uses, marks := t.Record(), t.Uses(), t.Marks(v.now)
 	id := r.ID.String()
 	line := row{
-		Prefix: v.Prefix, ID: id, Short: id[:8], Owner: string(r.Owner), Name: r.Name,
+		Prefix: v.Prefix, ID: id, Short: "…" + id[len(id)-8:], Owner: string(r.Owner), Name: r.Name,
 		State: marks.State, StateText: stateTexts[marks.State][0], Level: stateTexts[marks.State][1], Why: r.Why,
 		Unlimited: !r.Scoped(), Observed: r.Observed(), Legacy: marks.Legacy,
 		Created: v.moment(r.Created), Expires: v.moment(r.Expires), First: v.moment(uses.First), Last: v.moment(uses.Last),
