@@ -212,6 +212,8 @@ func (r request) build(item Item, rest string) Need {
 		return r.question(item, tail)
 	case name == "execution":
 		return r.step(item, tail)
+	case name == "testReport" && tail != "" && !isAPI(tail):
+		return r.test(item, tail)
 	case !r.cell && isCell(name):
 		r.cell = true
 		return ofCell(r.build(item, tail))
@@ -244,6 +246,38 @@ func (r request) step(item Item, rest string) Need {
 		return Need{}
 	}
 	return r.page(aStep, item, rest)
+}
+
+// test is for testReport/junit/com.example/FooTest/works of the junit plugin, or the class or package alone, with its API
+// (getDynamic of TestResult, PackageResult and ClassResult). Stapler looks for getters before that; so a package has to have
+// what no getter's name has, and a class a capital. By the name of a test nothing but this build can be reached, since
+// nothing may follow.
+func (r request) test(item Item, rest string) Need {
+	if id, after := cut(rest); id == "junit" {
+		rest = after
+	}
+	for level := range 3 {
+		name, after := cut(rest)
+		if name == "" || name == "api" {
+			break
+		}
+		switch {
+		case !named(name), name == "submitDescription":
+			return Need{}
+		case level == 0 && !strings.ContainsAny(name, ".("):
+			return Need{}
+		case level == 1 && !strings.ContainsAny(name, ".(") && (name[0] < 'A' || 'Z' < name[0]):
+			return Need{}
+		}
+		rest = after
+	}
+	switch {
+	case rest == "" && r.shows():
+		return Need{Permission: Read, Item: item}
+	case isAPI(rest) && r.acts():
+		return r.api(item, rest[len("/api"):], ofItem)
+	}
+	return Need{}
 }
 
 // view is for the pages of views, which show the items below. A user's own views are taken for the controller's.

@@ -19,139 +19,167 @@ const (
 type calls uint8
 
 const (
-	shown  calls = iota // by GET, HEAD or OPTIONS
-	posted              // by POST
-	called              // by any of these: what the page does is known by its name
-	remote              // the remote API below the page (hudson.model.Api), not the page
-	tree                // shown, with whatever follows: a web method that takes it all for the path of a file
-	files               // shown, with what follows if that can only be a file: see isFile
+	shown      calls = iota // by GET, HEAD or OPTIONS
+	shownBelow              // likewise, and it shows all below the item
+	posted                  // by POST
+	called                  // by any of these: what the page does is known by its name
+	remote                  // the remote API below the page (hudson.model.Api), not the page
+	tree                    // shown, with whatever follows: a web method that takes it all for the path of a file
+	files                   // shown, with what follows if that can only be a file: see isFile
 )
 
-// pages are the pages that are known by their names, of the core and of plugins. What a plugin has besides, or a plugin that
-// isn't here, needs Admin. An entry is for this path and nothing below it, since Stapler would go on to other objects there.
+// pages are the pages that are known by their names, of the core and of plugins, with the classes they were read from. What a
+// plugin has besides, or a plugin that isn't here, needs Admin. An entry is for this path and nothing below it, since Stapler
+// would go on to other objects there.
 //
 // Left out on purpose: pages that mix what is harmless with what isn't, such as javamelody's /monitoring with its heap dumps
-// and kills, /support, /lockable-resources' web methods, config files, promotions that run builds, releases of Artifactory;
+// and kills, /support, the web methods of lockable-resources, config files, promotions that run builds, releases of Artifactory;
 // and pages whose URL is chosen in a job, as with HTML reports of a name of their own. Job DSL, copyartifact, dashboard-view,
 // build-monitor, github-branch-source, parameterized-trigger, role-strategy, matrix-auth, throttle-concurrents, audit-trail
 // and the plugins for Docker have forms and settings, but no pages of items.
 var pages = []struct {
-	plugin string // its ID
-	of     object
-	how    calls
-	scope  Permission
-	reach  Reach
-	paths  string
+	of    object
+	how   calls
+	scope Permission
+	paths string
 }{
-	// hudson.model.Job, AbstractProject, AbstractItem, AbstractFolder
-	{"core", anItem, called, Build, Itself, "/build /buildWithParameters /polling"},
-	{"core", anItem, called, Cancel, Itself, "/cancelQueue"},
-	{"core", anItem, called, Configure, Itself, "/createItem /newJob /createView /newView /config.xml /configure /configSubmit /submitDescription"},
-	{"core", anItem, called, Configure, Itself, "/doDelete /delete /doRename /confirmRename /confirm-rename /enable /disable /doWipeOutWorkspace /reload"},
-	{"core", anItem, shown, Read, Itself, "/description /changes /buildTimeTrend /rssChangelog /buildHistory/ajax"},
-	{"core", anItem, posted, Configure, Itself, "/description"},
-	{"core", anItem, shown, Read, Below, "/rssAll /rssFailed /rssLatest"}, // of a folder: those of its primary view
-	{"core", anItem, tree, Artifacts, Itself, "/ws"},                      // AbstractProject.doWs
+	// core: Job, AbstractProject, AbstractItem
+	{anItem, called, Build, "/build /buildWithParameters /polling"},
+	{anItem, called, Cancel, "/cancelQueue"},
+	{anItem, called, Configure, "/createItem /newJob /createView /newView /config.xml /configure /configSubmit /submitDescription"},
+	{anItem, called, Configure, "/doDelete /delete /doRename /confirmRename /confirm-rename /enable /disable /doWipeOutWorkspace /reload"},
+	{anItem, shown, Read, "/description /changes /buildTimeTrend /rssChangelog /buildHistory/ajax"},
+	{anItem, posted, Configure, "/description"},
+	{anItem, shownBelow, Read, "/rssAll /rssFailed /rssLatest"}, // of a folder: those of its primary view
+	{anItem, tree, Artifacts, "/ws"},                            // doWs
 
-	// hudson.model.Run, AbstractBuild, ParametersAction
-	{"core", aBuild, called, Read, Itself, "/consoleText /logText/progressiveText /logText/progressiveHtml /progressiveLog"}, // some clients POST where to start
-	{"core", aBuild, shown, Read, Itself, "/console /consoleFull /changes /buildNumber /buildTimestamp /buildStatus /parameters"},
-	{"core", aBuild, called, Cancel, Itself, "/stop"},
-	{"core", aBuild, called, Configure, Itself, "/doDelete /confirmDelete /toggleLogKeep /submitDescription /configure /configSubmit"},
-	{"core", aBuild, tree, Artifacts, Itself, "/artifact"}, // Run.doArtifact
+	// core: Run, AbstractBuild, ParametersAction, AbstractScmTagAction, whose submit makes a tag in the repository
+	{aBuild, called, Read, "/consoleText /logText/progressiveText /logText/progressiveHtml /progressiveLog"}, // some clients POST where to start
+	{aBuild, shown, Read, "/console /consoleFull /changes /buildNumber /buildTimestamp /buildStatus /parameters /tagBuild"},
+	{aBuild, called, Cancel, "/stop"},
+	{aBuild, called, Configure, "/doDelete /confirmDelete /toggleLogKeep /submitDescription /configure /configSubmit"},
+	{aBuild, tree, Artifacts, "/artifact"}, // doArtifact
 
-	// hudson.model.View
-	{"core", aView, shown, Read, Below, "/rssAll /rssFailed /rssLatest /cc.xml /builds"},
-	{"core", aView, called, Configure, Itself, "/createItem /newJob /createView /newView /config.xml /configure /configSubmit /submitDescription"},
-	{"core", aView, called, Configure, Itself, "/doDelete /delete /addJobToView /removeJobFromView"},
+	// core: View
+	{aView, shownBelow, Read, "/rssAll /rssFailed /rssLatest /cc.xml /builds"},
+	{aView, called, Configure, "/createItem /newJob /createView /newView /config.xml /configure /configSubmit /submitDescription"},
+	{aView, called, Configure, "/doDelete /delete /addJobToView /removeJobFromView"},
 
-	// hudson.model.Computer, hudson.slaves.SlaveComputer
-	{"core", anAgent, called, Script, Itself, "/script /scriptText"},
-	{"core", anAgent, called, Agents, Itself, "/config.xml /configure /configSubmit /doDelete /delete /toggleOffline /changeOfflineCause /setOfflineCause"},
-	{"core", anAgent, called, Agents, Itself, "/markOffline /connect /disconnect /doDisconnect /launchSlaveAgent /jenkins-agent.jnlp /slave-agent.jnlp"},
-	{"core", anAgent, called, Agents, Itself, "/log /logText/progressiveText /logText/progressiveHtml"},
+	// core: Computer, SlaveComputer
+	{anAgent, called, Script, "/script /scriptText"},
+	{anAgent, called, Agents, "/config.xml /configure /configSubmit /doDelete /delete /toggleOffline /changeOfflineCause /setOfflineCause"},
+	{anAgent, called, Agents, "/markOffline /connect /disconnect /doDisconnect /launchSlaveAgent /jenkins-agent.jnlp /slave-agent.jnlp"},
+	{anAgent, called, Agents, "/log /logText/progressiveText /logText/progressiveHtml"},
 
-	// jenkins.model.Jenkins
-	{"core", theRoot, shown, free, Itself, "/health"},
-	{"core", theRoot, shown, Read, Itself, "/rssAll /rssFailed /rssLatest /cc.xml /search /items"},
-	{"core", theRoot, remote, Read, Itself, "/overallLoad"},
-	{"core", theRoot, called, Configure, Itself, "/createItem /createView /newView"},
+	// core: Jenkins
+	{theRoot, shown, free, "/health"},
+	{theRoot, shown, Read, "/rssAll /rssFailed /rssLatest /cc.xml /search /items"},
+	{theRoot, remote, Read, "/overallLoad"},
+	{theRoot, called, Configure, "/createItem /createView /newView"},
 
-	// AbstractFolder, DefaultRelocationUI, FolderComputation; indexing is MultiBranchProject.getIndexing. A build triggers it.
-	{"cloudbees-folder", anItem, called, Configure, Itself, "/move /move/move"},
-	{"cloudbees-folder", anItem, shown, Read, Itself, "/computation /computation/console /computation/consoleText /computation/events"},
-	{"cloudbees-folder", anItem, shown, Read, Itself, "/computation/logText/progressiveText /computation/logText/progressiveHtml"},
-	{"cloudbees-folder", anItem, shown, Read, Itself, "/computation/eventsText/progressiveText /computation/eventsText/progressiveHtml"},
-	{"cloudbees-folder", anItem, called, Cancel, Itself, "/computation/stop"},
-	{"branch-api", anItem, shown, Read, Itself, "/indexing /indexing/console /indexing/consoleText /indexing/events"},
-	{"branch-api", anItem, shown, Read, Itself, "/indexing/logText/progressiveText /indexing/logText/progressiveHtml"},
-	{"branch-api", anItem, shown, Read, Itself, "/indexing/eventsText/progressiveText /indexing/eventsText/progressiveHtml"},
-	{"branch-api", anItem, called, Cancel, Itself, "/indexing/stop"},
+	// cloudbees-folder: DefaultRelocationUI, FolderComputation; branch-api: MultiBranchProject.getIndexing
+	{anItem, called, Configure, "/move /move/move"},
+	{anItem, shown, Read, "/computation /computation/console /computation/consoleText /computation/events"},
+	{anItem, shown, Read, "/computation/logText/progressiveText /computation/logText/progressiveHtml"},
+	{anItem, shown, Read, "/computation/eventsText/progressiveText /computation/eventsText/progressiveHtml"},
+	{anItem, called, Cancel, "/computation/stop"},
+	{anItem, shown, Read, "/indexing /indexing/console /indexing/consoleText /indexing/events"},
+	{anItem, shown, Read, "/indexing/logText/progressiveText /indexing/logText/progressiveHtml"},
+	{anItem, shown, Read, "/indexing/eventsText/progressiveText /indexing/eventsText/progressiveHtml"},
+	{anItem, called, Cancel, "/indexing/stop"},
 
-	// Pipeline. WorkflowRun, FlowGraphAction, FlowGraphTableAction; CpsThreadDumpAction needs Admin.
-	{"workflow-job", aBuild, called, Cancel, Itself, "/term /kill"},
-	{"workflow-job", aBuild, shown, Read, Itself, "/flowGraph /flowGraphTable"},
-	{"workflow-cps", aBuild, called, Cancel, Itself, "/pause/toggle"},                                                                                  // PauseUnpauseAction, which asks for Item.CANCEL
-	{"workflow-cps", aBuild, called, Script, Itself, "/replay /replay/run /replay/rebuild"},                                                            // ReplayAction
-	{"workflow-support", aBuild, shown, Artifacts, Itself, "/ws"},                                                                                      // WorkspaceRunAction: a list of the workspaces
-	{"workflow-support", aStep, files, Artifacts, Itself, "/ws"},                                                                                       // WorkspaceActionImpl.doDynamic, after its getters
-	{"workflow-support", aStep, shown, Read, Itself, "/log"},                                                                                           // LogStorageAction
-	{"workflow-api", aStep, shown, Read, Itself, "/log/logText/progressiveText"},                                                                       // LogAction.getLogText
-	{"workflow-api", aStep, shown, Read, Itself, "/log/logText/progressiveHtml"},                                                                       // likewise
-	{"pipeline-input-step", aBuild, shown, Read, Itself, "/input"},                                                                                     // InputAction; for its questions see request.question
-	{"pipeline-model-definition", aBuild, called, Configure, Itself, "/restart /restart/restart /restart/restartPipeline"},                             // RestartDeclarativePipelineAction
-	{"pipeline-model-definition", theRoot, called, Script, Itself, "/pipeline-model-converter/validate /pipeline-model-converter/validateJenkinsfile"}, // ModelConverterAction, which compiles what is posted
-	{"pipeline-rest-api", anItem, shown, Read, Itself, "/wfapi /wfapi/describe /wfapi/runs"},                                                           // JobAPI
-	{"pipeline-rest-api", aBuild, shown, Read, Itself, "/wfapi /wfapi/describe /wfapi/changesets /wfapi/artifacts"},                                    // RunAPI
-	{"pipeline-rest-api", aBuild, shown, Read, Itself, "/wfapi/pendingInputActions /wfapi/nextPendingInputAction"},
-	{"pipeline-rest-api", aBuild, called, Build, Itself, "/wfapi/inputSubmit"},
-	{"pipeline-rest-api", aStep, shown, Read, Itself, "/wfapi /wfapi/describe /wfapi/log"},                                                           // FlowNodeAPI
-	{"pipeline-stage-view", anItem, shown, Read, Itself, "/workflow-stage"},                                                                          // WorkflowStageViewAction
-	{"pipeline-graph-view", anItem, shown, Read, Itself, "/multi-pipeline-graph /multi-pipeline-graph/runs"},                                         // MultiPipelineGraphViewAction
-	{"pipeline-graph-view", aBuild, shown, Read, Itself, "/stages /stages/tree /stages/steps /stages/allSteps /stages/log /stages/earlyConsoleText"}, // PipelineConsoleViewAction
-	{"pipeline-graph-view", aBuild, shown, Read, Itself, "/stages/consoleBuildOutput /stages/exceptionText /stages/nextBuild /stages/pauseState"},
-	{"pipeline-graph-view", aBuild, called, Cancel, Itself, "/stages/cancel /stages/pause /stages/resume"},
-	{"pipeline-graph-view", aBuild, called, Configure, Itself, "/stages/rerun"}, // as with rebuild: the script is the one of that build
+	// workflow-job: WorkflowRun, FlowGraphAction, FlowGraphTableAction
+	{aBuild, called, Cancel, "/term /kill"},
+	{aBuild, shown, Read, "/flowGraph /flowGraphTable"},
 
-	// What builds leave behind. The remote API of these shows the build's own results, unless tree or depth ask for more.
-	{"junit", anItem, shown, Read, Itself, "/test /test/trend /test/trendMap"},                              // TestResultProjectAction
-	{"junit", aBuild, shown, Read, Itself, "/testReport"},                                                   // AbstractTestResultAction
-	{"junit", aBuild, remote, Read, Itself, "/testReport"},                                                  // TestResult; of a matrix AggregatedTestResultAction
-	{"jacoco", anItem, shown, Read, Itself, "/jacoco /jacoco/graph"},                                        // JacocoProjectAction
-	{"jacoco", aBuild, shown, Read, Itself, "/jacoco /jacoco/graph"},                                        // CoverageReport
-	{"jacoco", aBuild, remote, Read, Itself, "/jacoco"},                                                     // CoverageObject
-	{"jacoco", aBuild, shown, Artifacts, Itself, "/jacoco/jacoco.exec"},                                     // CoverageReport.doJacocoExec
-	{"cobertura", aBuild, shown, Read, Itself, "/cobertura /cobertura/graph"},                               // CoberturaBuildAction
-	{"cobertura", aBuild, remote, Read, Itself, "/cobertura"},                                               // CoverageResult
-	{"coverage", anItem, shown, Read, Itself, "/coverage"},                                                  // CoverageJobAction, under CoverageRecorder.DEFAULT_ID; also code-coverage-api
-	{"coverage", aBuild, shown, Read, Itself, "/coverage"},                                                  // CoverageViewModel
-	{"coverage", aBuild, remote, Read, Itself, "/coverage /coverage/modified"},                              // CoverageApi, ModifiedLinesCoverageApi
-	{"warnings-ng", aBuild, remote, Read, Itself, "/warnings-ng"},                                           // AggregationAction
-	{"warnings-ng", aBuild, shown, Read, Itself, analyses("")},                                              // ResultAction, under the tool's own ID
-	{"warnings-ng", aBuild, remote, Read, Itself, analyses("", "/all", "/new", "/fixed", "/outstanding")},   // IssuesDetail
-	{"htmlpublisher", anItem, files, Artifacts, Itself, "/HTML_20Report /HTML_Report"},                      // HtmlPublisherTarget, under the default name of a report
-	{"htmlpublisher", aBuild, files, Artifacts, Itself, "/HTML_20Report /HTML_Report"},                      // likewise
-	{"timestamper", aBuild, shown, Read, Itself, "/timestamps"},                                             // TimestampsAction
-	{"git", aBuild, shown, Read, Itself, "/tagBuild"},                                                       // GitTagAction; its submit makes a tag, and needs Admin
-	{"rebuild", aBuild, called, Configure, Itself, "/rebuild /rebuild/parameterized /rebuild/configSubmit"}, // RebuildAction
-	{"promoted-builds", anItem, shown, Read, Itself, "/promotion"},                                          // PromotedProjectAction
-	{"promoted-builds", anItem, remote, Read, Itself, "/promotion"},
-	{"promoted-builds", aBuild, shown, Read, Itself, "/promotion"},                                             // PromotedBuildAction
-	{"lockable-resources", aBuild, shown, Read, Itself, "/locked-resources"},                                   // LockedResourcesBuildAction
-	{"embeddable-build-status", anItem, shown, Read, Itself, "/badge /badge/icon /badge/icon.svg /badge/text"}, // JobBadgeAction
-	{"embeddable-build-status", aBuild, shown, Read, Itself, "/badge /badge/icon /badge/icon.svg /badge/text"}, // RunBadgeAction
+	// workflow-cps: PauseUnpauseAction, which asks for Item.CANCEL, and ReplayAction; CpsThreadDumpAction needs Admin
+	{aBuild, called, Cancel, "/pause/toggle"},
+	{aBuild, called, Script, "/replay /replay/run /replay/rebuild"},
 
-	// Of the controller. Which job these are for is in the query.
-	{"embeddable-build-status", theRoot, shown, Read, Itself, "/buildStatus/icon /buildStatus/icon.svg /buildStatus/text"},              // PublicBuildStatusAction
-	{"git", theRoot, called, Build, Itself, "/git/notifyCommit"},                                                                        // GitStatus
-	{"build-token-root", theRoot, called, Build, Itself, "/buildByToken/build /buildByToken/buildWithParameters /buildByToken/polling"}, // BuildRootAction
-	{"generic-webhook-trigger", theRoot, called, Build, Itself, "/generic-webhook-trigger/invoke"},                                      // GenericWebHookRequestReceiver
-	{"lockable-resources", theRoot, shown, Read, Itself, "/lockable-resources"},                                                         // LockableResourcesRootAction
-	{"lockable-resources", theRoot, remote, Read, Itself, "/lockable-resources"},
-	{"prometheus", theRoot, shown, Read, Itself, "/prometheus"},                                          // PrometheusAction
-	{"metrics", theRoot, shown, Read, Itself, "/metrics/healthcheckOk"},                                  // MetricsRootAction; for those with a key see request.metrics
-	{"swarm", theRoot, called, Agents, Itself, "/plugin/swarm/createSlave /plugin/swarm/getSlaveLabels"}, // hudson.plugins.swarm.PluginImpl
-	{"swarm", theRoot, called, Agents, Itself, "/plugin/swarm/addSlaveLabels /plugin/swarm/removeSlaveLabels"},
+	// workflow-support: WorkspaceRunAction, which lists workspaces, WorkspaceActionImpl.doDynamic, LogStorageAction
+	{aBuild, shown, Artifacts, "/ws"},
+	{aStep, files, Artifacts, "/ws"},
+	{aStep, shown, Read, "/log /log/logText/progressiveText /log/logText/progressiveHtml"},
+
+	// pipeline-input-step: InputAction; for its questions see request.question
+	{aBuild, shown, Read, "/input"},
+
+	// pipeline-model-definition: RestartDeclarativePipelineAction, ModelConverterAction, which compiles what is posted
+	{aBuild, called, Configure, "/restart /restart/restart /restart/restartPipeline"},
+	{theRoot, called, Script, "/pipeline-model-converter/validate /pipeline-model-converter/validateJenkinsfile"},
+
+	// pipeline-rest-api: JobAPI, RunAPI, FlowNodeAPI; pipeline-stage-view: WorkflowStageViewAction
+	{anItem, shown, Read, "/wfapi /wfapi/describe /wfapi/runs /workflow-stage"},
+	{aBuild, shown, Read, "/wfapi /wfapi/describe /wfapi/changesets /wfapi/artifacts /wfapi/pendingInputActions /wfapi/nextPendingInputAction"},
+	{aBuild, called, Build, "/wfapi/inputSubmit"},
+	{aStep, shown, Read, "/wfapi /wfapi/describe /wfapi/log"},
+
+	// pipeline-graph-view: MultiPipelineGraphViewAction, PipelineConsoleViewAction. A rerun is a rebuild: it takes the build's own
+	// script.
+	{anItem, shown, Read, "/multi-pipeline-graph /multi-pipeline-graph/runs"},
+	{aBuild, shown, Read, "/stages /stages/tree /stages/steps /stages/allSteps /stages/log /stages/earlyConsoleText"},
+	{aBuild, shown, Read, "/stages/consoleBuildOutput /stages/exceptionText /stages/nextBuild /stages/pauseState"},
+	{aBuild, called, Cancel, "/stages/cancel /stages/pause /stages/resume"},
+	{aBuild, called, Configure, "/stages/rerun"},
+
+	// rebuild: RebuildAction
+	{aBuild, called, Configure, "/rebuild /rebuild/parameterized /rebuild/configSubmit"},
+
+	// junit: TestResultProjectAction, AbstractTestResultAction, TestResult; for single tests see request.test
+	{anItem, shown, Read, "/test /test/trend /test/trendMap"},
+	{aBuild, shown, Read, "/testReport"},
+	{aBuild, remote, Read, "/testReport"},
+
+	// jacoco: JacocoProjectAction, CoverageReport, CoverageObject
+	{anItem, shown, Read, "/jacoco /jacoco/graph"},
+	{aBuild, shown, Read, "/jacoco /jacoco/graph"},
+	{aBuild, remote, Read, "/jacoco"},
+	{aBuild, shown, Artifacts, "/jacoco/jacoco.exec"},
+
+	// cobertura: CoberturaBuildAction, CoverageResult
+	{aBuild, shown, Read, "/cobertura /cobertura/graph"},
+	{aBuild, remote, Read, "/cobertura"},
+
+	// coverage: CoverageJobAction, CoverageViewModel, CoverageApi, ModifiedLinesCoverageApi, by CoverageRecorder.DEFAULT_ID;
+	// code-coverage-api: CoverageProjectAction, CoverageAction
+	{anItem, shown, Read, "/coverage"},
+	{aBuild, shown, Read, "/coverage"},
+	{aBuild, remote, Read, "/coverage /coverage/modified"},
+
+	// warnings-ng: AggregationAction, ResultAction by the tool's own ID, IssuesDetail, DetailFactory
+	{aBuild, remote, Read, "/warnings-ng"},
+	{aBuild, shown, Read, analyses("")},
+	{aBuild, remote, Read, analyses("", "/all", "/new", "/fixed", "/outstanding")},
+
+	// htmlpublisher: HtmlPublisherTarget.BaseHTMLAction, by the default name of a report
+	{anItem, files, Artifacts, "/HTML_20Report /HTML_Report"},
+	{aBuild, files, Artifacts, "/HTML_20Report /HTML_Report"},
+
+	// timestamper: TimestampsAction; lockable-resources: LockedResourcesBuildAction
+	{aBuild, shown, Read, "/timestamps /locked-resources"},
+
+	// promoted-builds: PromotedProjectAction, PromotedBuildAction
+	{anItem, shown, Read, "/promotion"},
+	{anItem, remote, Read, "/promotion"},
+	{aBuild, shown, Read, "/promotion"},
+
+	// embeddable-build-status: JobBadgeAction, RunBadgeAction, PublicBuildStatusAction, which has the job in the query
+	{anItem, shown, Read, "/badge /badge/icon /badge/icon.svg /badge/text"},
+	{aBuild, shown, Read, "/badge /badge/icon /badge/icon.svg /badge/text"},
+	{theRoot, shown, Read, "/buildStatus/icon /buildStatus/icon.svg /buildStatus/text"},
+
+	// git: GitStatus; build-token-root: BuildRootAction; generic-webhook-trigger: GenericWebHookRequestReceiver. Which jobs they
+	// build is in the query or the body.
+	{theRoot, called, Build, "/git/notifyCommit /generic-webhook-trigger/invoke"},
+	{theRoot, called, Build, "/buildByToken/build /buildByToken/buildWithParameters /buildByToken/polling"},
+
+	// lockable-resources: LockableResourcesRootAction; prometheus: PrometheusAction; metrics: MetricsRootAction, of which see
+	// request.metrics
+	{theRoot, shown, Read, "/lockable-resources /prometheus /metrics/healthcheckOk"},
+	{theRoot, remote, Read, "/lockable-resources"},
+
+	// swarm: PluginImpl
+	{theRoot, called, Agents, "/plugin/swarm/createSlave /plugin/swarm/getSlaveLabels /plugin/swarm/addSlaveLabels /plugin/swarm/removeSlaveLabels"},
 }
 
 // analyses are the pages of the tools that warnings-ng is mostly used with (ID in the class of each tool).
@@ -188,10 +216,12 @@ var known = func() (known [objects]map[string]page) {
 			known[entry.of] = make(map[string]page)
 		}
 		for path := range strings.FieldsSeq(entry.paths) {
-			p, a := known[entry.of][path], access{entry.scope, entry.reach}
+			p, a := known[entry.of][path], access{entry.scope, Itself}
 			switch entry.how {
 			case shown:
 				p.shown = a
+			case shownBelow:
+				p.shown = access{entry.scope, Below}
 			case posted:
 				p.posted = a
 			case called:
@@ -239,7 +269,7 @@ func (r request) page(of object, item Item, path string) Need {
 	case a.reach == Below:
 		return below(a.scope, item)
 	}
-	return Need{Permission: a.scope, Item: item, Reach: a.reach}
+	return Need{Permission: a.scope, Item: item}
 }
 
 // isFile tells whether a segment can only be a file or directory. Where an object serves files by doDynamic, Stapler looks for
