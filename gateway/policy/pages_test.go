@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/crumbgate/crumbgate/gateway/policy"
@@ -166,6 +167,8 @@ var pageRows = []struct{ name, method, path, want string }{
 	{"metrics: thread dump by key in the query", "POST", "/metrics/threads?key=KEY", "admin"},
 	{"metrics by POST", "POST", "/metrics/KEY/metrics", "admin"},
 	{"swarm: new agent", "POST", "/plugin/swarm/createSlave?name=x", "agents"},
+	{"load of agents", "GET", "/overallLoad/api/json", "read"},
+	{"load of agents, its page", "GET", "/overallLoad", "admin"},
 	{"plugin's files", "GET", "/plugin/swarm/x.jar", "admin"},
 	{"programs of agents, with a tail", "GET", "/jnlpJars/agent.jar/URL", "admin"},
 
@@ -299,6 +302,36 @@ func TestClassifyCells(t *testing.T) {
 			cell := job + "/os=linux" + rest
 			if got := classify(row.method, cell).String(); got != row.want && got != "admin" {
 				t.Errorf("Classify(%q, %q) = %q, want %q or admin", row.method, cell, got, row.want)
+			}
+		}
+	}
+}
+
+// What is allowed of a page says nothing of what Stapler finds below it. Files are below by design, and so is all of the script
+// console and the CLI; below Blue Ocean's lists are jobs, by their names.
+func TestClassifyBelowPages(t *testing.T) {
+	for _, row := range append(rows[:len(rows):len(rows)], pageRows...) {
+		path, _, _ := strings.Cut(row.path, "?")
+		path = strings.TrimSuffix(path, "/")
+		if strings.HasSuffix(path, "/pipelines") || strings.HasSuffix(path, "/branches") {
+			continue
+		}
+		switch need := classify(row.method, path); need.Permission {
+		case policy.Admin, policy.CLI:
+			continue
+		case policy.Script:
+			if need.Item == (policy.Item{}) {
+				continue
+			}
+		case policy.Agents:
+			if path == "/wsagents" {
+				continue
+			}
+		}
+		for _, below := range []string{"/parent", "/parent/parent/job/b/consoleText", "/%70arent", "/run/parent", "/owner", "/target", "/project/config.xml"} {
+			need := classify(row.method, path+below)
+			if need.Permission != policy.Admin && (need.Permission != policy.Artifacts || row.want != need.String()) {
+				t.Errorf("Classify(%q, %q) = %q, want admin", row.method, path+below, need)
 			}
 		}
 	}
