@@ -33,10 +33,10 @@ const (
 // would go on to other objects there.
 //
 // Left out on purpose: pages that mix what is harmless with what isn't, such as javamelody's /monitoring with its heap dumps
-// and kills, /support, the web methods of lockable-resources, config files, promotions that run builds, releases of Artifactory;
-// and pages whose URL is chosen in a job, as with HTML reports of a name of their own. Job DSL, copyartifact, dashboard-view,
-// build-monitor, github-branch-source, parameterized-trigger, role-strategy, matrix-auth, throttle-concurrents, audit-trail
-// and the plugins for Docker have forms and settings, but no pages of items.
+// and kills, /support, /role-strategy, the web methods of lockable-resources, config files, promotions that run builds, releases
+// of Artifactory, containers that docker-plugin shows with their environment; and pages whose URL is chosen in a job, as with
+// HTML reports of a name of their own. Job DSL, copyartifact, dashboard-view, build-monitor, github-branch-source,
+// parameterized-trigger, matrix-auth, throttle-concurrents and audit-trail have forms and settings, but no pages of items.
 var pages = []struct {
 	of    object
 	how   calls
@@ -136,9 +136,15 @@ var pages = []struct {
 	{aBuild, remote, Read, "/jacoco"},
 	{aBuild, shown, Artifacts, "/jacoco/jacoco.exec"},
 
-	// cobertura: CoberturaBuildAction, CoverageResult
+	// cobertura: CoberturaProjectAction, CoberturaBuildAction, CoverageResult
+	{anItem, shown, Read, "/cobertura /cobertura/graph"},
 	{aBuild, shown, Read, "/cobertura /cobertura/graph"},
 	{aBuild, remote, Read, "/cobertura"},
+
+	// robot: RobotProjectAction, RobotBuildAction, RobotResult
+	{anItem, shown, Read, "/robot /robot/graph"},
+	{aBuild, shown, Read, "/robot /robot/graph"},
+	{aBuild, remote, Read, "/robot"},
 
 	// coverage: CoverageJobAction, CoverageViewModel, CoverageApi, ModifiedLinesCoverageApi, by CoverageRecorder.DEFAULT_ID;
 	// code-coverage-api: CoverageProjectAction, CoverageAction
@@ -150,6 +156,9 @@ var pages = []struct {
 	{aBuild, remote, Read, "/warnings-ng"},
 	{aBuild, shown, Read, analyses("")},
 	{aBuild, remote, Read, analyses("", "/all", "/new", "/fixed", "/outstanding")},
+
+	// cucumber-reports: SafeArchiveServingAction, by ReportBuilder.BASE_DIRECTORY
+	{aBuild, files, Artifacts, "/cucumber-html-reports"},
 
 	// htmlpublisher: HtmlPublisherTarget.BaseHTMLAction, by the default name of a report
 	{anItem, files, Artifacts, "/HTML_20Report /HTML_Report"},
