@@ -262,9 +262,9 @@ func (r request) page(of object, item Item, path string) Need {
 			}
 			return need
 		}
-		_, below := cut(path)
-		first, _ := cut(below)
-		if p = known[of][path[:len(path)-len(below)]]; first == "" || !p.tree && !(p.files && isFile(first)) {
+		_, rest := cut(path)
+		first, _ := cut(rest)
+		if p = known[of][path[:len(path)-len(rest)]]; first == "" || !p.tree && !(p.files && isFile(first)) {
 			return Need{}
 		}
 	}
