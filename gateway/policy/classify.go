@@ -65,7 +65,10 @@ func canonical(path string) bool {
 	return true
 }
 
-type request struct{ method, query string }
+type request struct {
+	method, query string
+	cell          bool // within a configuration of a matrix project, which has none itself
+}
 
 // shows tells whether the method only asks to be shown something.
 func (r request) shows() bool {
@@ -138,7 +141,7 @@ func walk(path string) (at place, ok bool) {
 	}
 }
 
-// item is for jobs and folders; from the path alone one can't tell which.
+// item is for jobs and folders.
 func (r request) item(at place) Need {
 	item := at.item
 	name, tail := cut(at.rest)
@@ -149,37 +152,21 @@ func (r request) item(at place) Need {
 		return r.build(item, tail)
 	case name == "credentials":
 		return r.credentials(item, tail)
-	case !r.acts():
-		return Need{}
-	case name == "api":
+	case name == "api" && r.acts():
 		return r.api(item, tail, ofItem)
-	case name == "ws" && r.shows():
-		return Need{Permission: Artifacts, Item: item}
+	case !r.cell && isCell(name):
+		r.cell = true
+		return ofCell(r.item(place{item: item, rest: tail}))
 	}
-	switch at.rest {
-	case "/build", "/buildWithParameters", "/polling":
-		return Need{Permission: Build, Item: item}
-	case "/cancelQueue":
-		return Need{Permission: Cancel, Item: item}
-	case "/createItem", "/newJob", "/createView", "/newView", "/config.xml", "/configure", "/configSubmit", "/submitDescription",
-		"/doDelete", "/delete", "/doRename", "/confirmRename", "/confirm-rename", "/move", "/move/move", "/enable", "/disable",
-		"/doWipeOutWorkspace", "/reload":
-		return Need{Permission: Configure, Item: item}
-	case "/description":
-		if r.shows() {
-			return Need{Permission: Read, Item: item}
-		}
-		return Need{Permission: Configure, Item: item}
-	case "/changes", "/buildTimeTrend", "/rssChangelog", "/buildHistory/ajax", "/badge/icon", "/wfapi", "/wfapi/describe", "/wfapi/runs",
-		"/indexing/consoleText", "/indexing/console", "/indexing/logText/progressiveText", "/indexing/logText/progressiveHtml",
-		"/computation/consoleText", "/computation/console", "/computation/logText/progressiveText", "/computation/logText/progressiveHtml":
-		if r.shows() {
-			return Need{Permission: Read, Item: item}
-		}
-	case "/rssAll", "/rssFailed", "/rssLatest": // of a folder: those of its primary view
-		if r.shows() {
-			return Need{Permission: Read, Item: item, Reach: Below}
-		}
+	return r.page(anItem, item, at.rest)
+}
+
+// ofCell leaves of a configuration of a matrix project, or a build of one, what can be seen, downloaded and stopped. It is
+// built, changed and deleted with its project: Jenkins ignores that it is to be built alone (MatrixConfiguration.newBuild).
+func ofCell(need Need) Need {
+	switch need.Permission {
+	case Read, Artifacts, Cancel:
+		return need
 	}
 	return Need{}
 }
@@ -219,63 +206,76 @@ func (r request) build(item Item, rest string) Need {
 	switch {
 	case name == "":
 		return r.index(item)
-	case !r.acts():
-		return Need{}
-	case name == "api":
+	case name == "api" && r.acts():
 		return r.api(item, tail, ofBuild)
-	case name == "artifact" && r.shows():
-		return Need{Permission: Artifacts, Item: item}
+	case name == "input" && tail != "":
+		return r.question(item, tail)
+	case name == "execution":
+		return r.step(item, tail)
+	case name == "testReport" && tail != "" && !isAPI(tail):
+		return r.test(item, tail)
+	case !r.cell && isCell(name):
+		r.cell = true
+		return ofCell(r.build(item, tail))
 	}
-	switch rest {
-	case "/consoleText", "/logText/progressiveText", "/logText/progressiveHtml", "/progressiveLog":
-		return Need{Permission: Read, Item: item} // some clients POST where to start
-	case "/console", "/consoleFull", "/changes", "/buildNumber", "/buildTimestamp", "/buildStatus", "/timestamps", "/parameters",
-		"/testReport", "/testReport/api/json", "/testReport/api/xml", "/testReport/api/python", "/input", "/flowGraphTable",
-		"/wfapi", "/wfapi/describe", "/wfapi/changesets", "/wfapi/artifacts", "/wfapi/pendingInputActions", "/wfapi/nextPendingInputAction":
-		if !r.shows() {
-			return Need{}
+	return r.page(aBuild, item, rest)
+}
+
+// question is for input/Ok, which a Pipeline asks (InputAction.getDynamic, InputStepExecution).
+func (r request) question(item Item, rest string) Need {
+	id, action := cut(rest)
+	if !r.acts() || !named(id) {
+		return Need{}
+	}
+	switch action {
+	case "":
+		if r.shows() {
+			return Need{Permission: Read, Item: item}
 		}
-		if name == "testReport" && r.unfolds(ofItem) != nothing {
-			return Need{Permission: Read}
-		}
-		return Need{Permission: Read, Item: item}
-	case "/stop", "/term", "/kill":
-		return Need{Permission: Cancel, Item: item}
-	case "/wfapi/inputSubmit":
+	case "/proceed", "/proceedEmpty", "/submit", "/abort":
 		return Need{Permission: Build, Item: item}
-	case "/doDelete", "/confirmDelete", "/toggleLogKeep", "/submitDescription", "/configure", "/configSubmit", "/rebuild", "/rebuild/configSubmit",
-		"/restart", "/restart/restart":
-		return Need{Permission: Configure, Item: item}
-	case "/replay", "/replay/run", "/replay/rebuild":
-		return Need{Permission: Script, Item: item}
-	}
-	switch name {
-	case "input":
-		if id, action := cut(tail); named(id) {
-			switch action {
-			case "/proceed", "/proceedEmpty", "/submit", "/abort":
-				return Need{Permission: Build, Item: item}
-			}
-		}
-	case "execution":
-		return r.node(item, tail)
 	}
 	return Need{}
 }
 
-// node is for execution/node/7, a step of a Pipeline.
-func (r request) node(item Item, rest string) Need {
+// step is for execution/node/7, a step of a Pipeline (WorkflowRun.getExecution, FlowExecution.getNode).
+func (r request) step(item Item, rest string) Need {
 	keyword, rest := cut(rest)
 	id, rest := cut(rest)
-	if keyword != "node" || !isNumber(id) || !r.shows() {
+	if keyword != "node" || !isNumber(id) {
 		return Need{}
 	}
-	if name, _ := cut(rest); name == "ws" {
-		return Need{Permission: Artifacts, Item: item}
+	return r.page(aStep, item, rest)
+}
+
+// test is for testReport/junit/com.example/FooTest/works of the junit plugin, or the class or package alone, with its API
+// (getDynamic of TestResult, PackageResult and ClassResult). Stapler looks for getters before that; so a package has to have
+// what no getter's name has, and a class a capital. By the name of a test nothing but this build can be reached, since
+// nothing may follow.
+func (r request) test(item Item, rest string) Need {
+	if id, after := cut(rest); id == "junit" {
+		rest = after
 	}
-	switch rest {
-	case "/log", "/wfapi/describe", "/wfapi/log":
+	for level := range 3 {
+		name, after := cut(rest)
+		if name == "" || name == "api" {
+			break
+		}
+		switch {
+		case !named(name), name == "submitDescription":
+			return Need{}
+		case level == 0 && !strings.ContainsAny(name, ".("):
+			return Need{}
+		case level == 1 && !strings.ContainsAny(name, ".(") && (name[0] < 'A' || 'Z' < name[0]):
+			return Need{}
+		}
+		rest = after
+	}
+	switch {
+	case rest == "" && r.shows():
 		return Need{Permission: Read, Item: item}
+	case isAPI(rest) && r.acts():
+		return r.api(item, rest[len("/api"):], ofItem)
 	}
 	return Need{}
 }
@@ -284,9 +284,9 @@ func (r request) node(item Item, rest string) Need {
 func (r request) view(at place) Need {
 	name, tail := cut(at.rest)
 	switch {
-	case !r.acts():
-		return Need{}
-	case name == "api":
+	case name == "" && r.shows():
+		return below(Read, at.item)
+	case name == "api" && r.acts():
 		need := r.api(at.item, tail, ofItem)
 		if need.Permission == Read && need.Item != (Item{}) {
 			need.Reach = Below
@@ -296,17 +296,7 @@ func (r request) view(at place) Need {
 		}
 		return need
 	}
-	switch at.rest {
-	case "", "/rssAll", "/rssFailed", "/rssLatest", "/cc.xml", "/builds":
-		if !r.shows() {
-			return Need{}
-		}
-		return below(Read, at.item)
-	case "/createItem", "/newJob", "/createView", "/newView", "/config.xml", "/configure", "/configSubmit", "/submitDescription", "/doDelete", "/delete",
-		"/addJobToView", "/removeJobFromView":
-		return Need{Permission: Configure, Item: at.item}
-	}
-	return Need{}
+	return r.page(aView, at.item, at.rest)
 }
 
 func below(p Permission, item Item) Need {

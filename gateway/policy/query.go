@@ -81,6 +81,14 @@ func nameUnfolds(name string, of exported) unfolding {
 		if of >= ofItem {
 			return nothing
 		}
+	case "activeConfigurations": // of a matrix project (MatrixProject): see isCell
+		if of == ofItem {
+			return nothing
+		}
+	case "runs": // of a build of one (MatrixBuild)
+		if of == ofBuild {
+			return nothing
+		}
 	case "jobs", "views", "primaryView":
 		if of >= ofItem {
 			return children

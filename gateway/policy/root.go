@@ -30,10 +30,14 @@ func (r request) root(rest string) Need {
 		}
 		return Need{}
 	case "jnlpJars":
-		if r.shows() {
+		if _, beyond := cut(tail); r.shows() && beyond == "" {
 			return Need{Permission: free}
 		}
 		return Need{}
+	case "metrics":
+		if need := r.metrics(tail); need.Permission != Admin {
+			return need
+		}
 	case "queue":
 		return r.queue(tail)
 	case "cli":
@@ -45,28 +49,29 @@ func (r request) root(rest string) Need {
 			return Need{Permission: Read}
 		}
 		return Need{}
-	case "overallLoad":
-		if r.shows() && isAPI(tail) {
-			return Need{Permission: Read}
-		}
-		return Need{}
-	}
-	switch rest {
-	case "/health":
-		if r.shows() {
-			return Need{Permission: free}
-		}
 	case "":
 		if r.method == http.MethodHead { // jenkins-rest asks for the version, which is in a header
 			return Need{Permission: free}
 		}
 		return Need{Permission: Read}
-	case "/rssAll", "/rssFailed", "/rssLatest", "/cc.xml", "/search", "/items", "/prometheus":
+	}
+	return r.page(theRoot, Item{}, rest)
+}
+
+// metrics is MetricsRootAction of the metrics plugin: with an access key in the path, with currentUser instead, or with the key
+// in the query. Its threads are a thread dump, which needs Admin.
+func (r request) metrics(rest string) Need {
+	key, what := cut(rest)
+	if what == "" {
+		what = rest
+	} else if !named(key) {
+		return Need{}
+	}
+	switch what {
+	case "/metrics", "/metricsHistory", "/ping", "/healthcheck":
 		if r.shows() {
 			return Need{Permission: Read}
 		}
-	case "/createItem", "/createView", "/newView":
-		return Need{Permission: Configure}
 	}
 	return Need{}
 }
@@ -111,67 +116,21 @@ func (r request) computer(rest string) Need {
 	case rest == "/createItem" || rest == "/doCreateItem" || rest == "/new" || rest == "/updateNow":
 		return Need{Permission: Agents}
 	}
-	name, rest := cut(rest)
+	name, page := cut(rest)
 	if !named(name) {
 		return Need{}
 	}
-	switch rest {
+	switch page {
 	case "", "/api", "/api/json", "/api/xml", "/api/python", "/api/schema":
 		if r.shows() {
 			return Need{Permission: Read}
 		}
 		return Need{}
-	case "/script", "/scriptText":
-		return Need{Permission: Script}
-	case "/config.xml", "/configure", "/configSubmit", "/doDelete", "/delete", "/toggleOffline", "/changeOfflineCause", "/setOfflineCause", "/markOffline",
-		"/connect", "/disconnect", "/doDisconnect", "/launchSlaveAgent", "/jenkins-agent.jnlp", "/slave-agent.jnlp", "/log", "/logText/progressiveText",
-		"/logText/progressiveHtml":
-		return Need{Permission: Agents}
 	}
-	keyword, rest := cut(rest)
+	keyword, rest := cut(page)
 	number, action := cut(rest)
 	if keyword == "executors" && isNumber(number) && (action == "/stop" || action == "/stopBuild") {
 		return Need{Permission: Cancel}
 	}
-	return Need{}
-}
-
-// blue is for the REST API of Blue Ocean, after its only organization: pipelines/a/pipelines/b/branches/x/runs/7. What it
-// shows by tree it takes from the same exporter as the remote API.
-func (r request) blue(path string) Need {
-	rest, end := path, 0
-	for {
-		keyword, after := cut(rest)
-		if keyword != "pipelines" && (keyword != "branches" || end == 0) {
-			break
-		}
-		name, further := cut(after)
-		if !named(name) {
-			return Need{}
-		}
-		rest, end = further, len(path)-len(further)
-	}
-	if end == 0 {
-		return Need{}
-	}
-	item := Item{text: path[:end], path: true}
-	keyword, after := cut(rest)
-	number, action := cut(after)
-	switch {
-	case keyword != "" && keyword != "runs":
-		return Need{}
-	case after == "" && keyword == "runs" && r.method == http.MethodPost:
-		return Need{Permission: Build, Item: item}
-	case action == "/stop" && isNumber(number) && (r.method == http.MethodPut || r.method == http.MethodPost):
-		return Need{Permission: Cancel, Item: item}
-	case action == "/replay" && isNumber(number) && r.method == http.MethodPost:
-		return Need{Permission: Script, Item: item}
-	case !r.shows():
-		return Need{}
-	case r.unfolds(ofItem) != nothing:
-		return Need{Permission: Read}
-	case after == "", isNumber(number) && (action == "" || action == "/log" || action == "/nodes" || action == "/steps"):
-		return Need{Permission: Read, Item: item}
-	}
-	return Need{}
+	return r.page(anAgent, Item{}, page)
 }
