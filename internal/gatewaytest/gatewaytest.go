@@ -87,8 +87,8 @@ func New(tb testing.TB, jenkins, caddyfile string) *Gateway {
 		if g.process != nil {
 			g.Stop(tb)
 		}
-		if strings.Contains(g.Log(), "DATA RACE") {
-			tb.Error("the gateway has a data race")
+		if _, race, found := strings.Cut(g.Log(), "DATA RACE"); found {
+			tb.Errorf("the gateway has a data race:\n%s", race[:min(len(race), 8<<10)])
 		}
 		if tb.Failed() {
 			tb.Logf("the gateway's log:\n%s", tail(g.Log(), 8<<10))
