@@ -17,6 +17,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/selfservice"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/storage"
 )
 
 // Audit is where changes of tokens, and denials of requests, are noted. A change
@@ -33,6 +34,8 @@ type Audit struct {
 	// A file with a key of at least 32 bytes, with which each line is signed. Default:
 	// none, and lines are bound to each other only.
 	KeyFile string `json:"key_file,omitempty"`
+
+	name string // of File, seen from the store, which may be moved with it
 }
 
 // auditOff is the File of an Audit that notes nothing.
@@ -57,12 +60,17 @@ func (a *Audit) provision(beside string) error {
 		a.File = filepath.Join(beside, "audit.log")
 	}
 	var err error
-	a.File, err = filepath.Abs(a.File)
-	return err
+	if a.File, err = filepath.Abs(a.File); err != nil {
+		return err
+	}
+	if a.name, err = filepath.Rel(beside, a.File); err != nil || !filepath.IsLocal(a.name) {
+		a.name = a.File
+	}
+	return nil
 }
 
-// open opens the log; nil if there is none.
-func (a *Audit) open(ctx caddy.Context) (*audit.Log, error) {
+// open opens the log; nil if there is none. The store keeps its head.
+func (a *Audit) open(ctx caddy.Context, store storage.Store) (*audit.Log, error) {
 	if a.File == auditOff {
 		return nil, nil
 	}
@@ -73,7 +81,7 @@ func (a *Audit) open(ctx caddy.Context) (*audit.Log, error) {
 			return nil, fmt.Errorf("audit: reading the key: %w", err)
 		}
 	}
-	return audit.Open(a.File, audit.Options{MaxSize: a.MaxSize, Keep: a.Keep, Key: key, Log: ctx.Slogger()})
+	return audit.Open(a.File, audit.Options{MaxSize: a.MaxSize, Keep: a.Keep, Key: key, Store: store, Name: a.name, Log: ctx.Slogger()})
 }
 
 // UnmarshalCaddyfile sets up the audit log from Caddyfile tokens:
@@ -120,7 +128,7 @@ func (s *sharedDirectory) useAudit(ctx caddy.Context, a Audit) error {
 	if s.audit.Load() != nil && s.auditAs == a {
 		return nil
 	}
-	log, err := a.open(ctx)
+	log, err := a.open(ctx, s.store)
 	if err != nil {
 		return err
 	}

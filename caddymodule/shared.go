@@ -14,6 +14,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/storage"
 )
 
 // directories are the open token directories by the key of their storage. They
@@ -26,6 +27,7 @@ const loadTimeout = 5 * time.Minute
 
 type sharedDirectory struct {
 	*token.Directory
+	store   storage.Store
 	keys    *crumb.Keys
 	log     *slog.Logger
 	live    *live.Registry      // of all configurations: streams can outlive one
@@ -42,11 +44,12 @@ func (s *sharedDirectory) Destruct() error {
 	if s.live != nil {
 		s.live.Close()
 	}
-	err := s.Close()
-	s.emitter.close()
+	var err error
 	if log := s.audit.Load(); log != nil {
-		err = errors.Join(err, log.Close())
+		err = log.Close() // before the store, which keeps its head
 	}
+	err = errors.Join(err, s.Close())
+	s.emitter.close()
 	return err
 }
 
@@ -65,7 +68,7 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 	}
 	loading, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	s := &sharedDirectory{log: ctx.Slogger()}
+	s := &sharedDirectory{store: store, log: ctx.Slogger()}
 	s.emitter = newEmitter(s.app.Load)
 	s.Directory, err = token.Open(loading, store, token.Config{Log: ctx.Slogger(), Audit: s.announce, Told: s.told})
 	if err != nil {

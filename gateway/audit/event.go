@@ -31,6 +31,7 @@ const (
 	LogClosed   Kind = "log.closed"
 	LogRepaired Kind = "log.repaired" // an incomplete last line was put aside
 	LogRemoved  Kind = "log.removed"  // old files are removed
+	LogCut      Kind = "log.cut"      // lines that had been written were missing at the start
 )
 
 // own tells whether k is kept for the log itself.

@@ -50,7 +50,11 @@ func open(path string, o Options) (_ *Log, err error) {
 	if l.lock, err = lock(path, o.LockTimeout); err != nil {
 		return nil, err
 	}
-	if err := l.resume(); err != nil {
+	err = l.resume()
+	if err == nil {
+		err = l.recall()
+	}
+	if err != nil {
 		_ = l.lock.Close()
 		if l.file != nil {
 			_ = l.file.Close()

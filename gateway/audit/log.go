@@ -10,8 +10,9 @@
 //
 // Verify finds what was changed, removed, inserted or put in another order by
 // somebody who can write the files. Somebody who can write all of them can compute
-// all hashes anew, unless there is a key that they don't have; and lines cut off at
-// the end are missed only if the Head of the log is kept elsewhere.
+// all hashes anew, unless there is a key that they don't have. Lines cut off at the end
+// are missed only if the Head of the log is kept elsewhere, as a Log does in the token
+// store: what is missing at its start it says in the log.
 //
 // The log never holds a secret.
 package audit
@@ -25,6 +26,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crumbgate/crumbgate/storage"
 )
 
 // Options are the settings of a log. The zero value is good.
@@ -44,6 +47,11 @@ type Options struct {
 	// LockTimeout is how long to wait for another process to let go of the log.
 	// 0 means 5 seconds; if negative Open does not wait.
 	LockTimeout time.Duration
+
+	// Store keeps the head of the log under Name, for the next Open to compare with. It
+	// is used until Close returns. nil: nothing keeps it.
+	Store storage.Store
+	Name  string
 
 	// Log is told when events can't be written, and when they can again. nil:
 	// nobody is.
@@ -86,6 +94,8 @@ type Log struct {
 	lines  []byte
 	failed error // of the last attempt to write
 	last   error // of the one before the end
+	kept   Head  // as the store has it
+	unkept error // why it has not a later one
 }
 
 // pending is an event on its way to the file.
@@ -187,6 +197,9 @@ func (l *Log) Close() error {
 func (l *Log) run() {
 	defer close(l.done)
 	l.commit(nil) // that it was opened
+	l.rememberHead()
+	keep := time.NewTicker(headInterval)
+	defer keep.Stop()
 	for {
 		var batch, appends []pending
 		stopping := false
@@ -195,6 +208,9 @@ func (l *Log) run() {
 			batch = append(batch, pending{Event: e})
 		case p := <-l.appends:
 			appends = append(appends, p)
+		case <-keep.C:
+			l.rememberHead()
+			continue
 		case <-l.stop:
 			stopping = true
 		}
@@ -212,7 +228,7 @@ func (l *Log) run() {
 		}
 		l.commit(batch)
 		if stopping {
-			l.last = l.failed
+			l.last = errors.Join(l.failed, l.keepHead())
 			if l.file != nil {
 				l.last = errors.Join(l.last, l.file.Close())
 			}

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,10 @@ type VerifyOptions struct {
 	// Head is a head that was kept elsewhere: its line must be there. Without it
 	// lines that were cut off at the end are not missed. The zero Head: none.
 	Head Head
+
+	// Lost are the last lines of what is known to be gone: a log that says so is not
+	// broken for that.
+	Lost []Head
 
 	// Wait is how long to wait for the rest of an incomplete last line, which a
 	// running gateway may just be writing.
@@ -237,6 +242,14 @@ func (v *verifier) content(line []byte, own bool) (what string) {
 		v.report.Closed = true
 	case LogRemoved:
 		v.removed = max(v.removed, r.Through)
+	case LogCut:
+		lost, err := ParseHead(r.Before)
+		if err != nil {
+			return "the line says of no line that it was cut off"
+		}
+		if !slices.Contains(v.o.Lost, lost) {
+			return fmt.Sprintf("when the gateway was started, lines of the log were gone that had been written, up to %s: %s", lost, r.Reason)
+		}
 	}
 	return ""
 }

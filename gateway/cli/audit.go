@@ -70,12 +70,15 @@ func (e *Env) auditFlags(cmd *cobra.Command) (find func(context.Context) (auditS
 
 func (e *Env) auditVerify() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "verify [--file FILE] [--key-file FILE] [--head HEAD]",
+		Use:   "verify [--file FILE] [--key-file FILE] [--head HEAD] [--lost HEAD…]",
 		Short: "Finds whatever was changed in the audit log",
 		Long: `Finds what was changed, removed, inserted or put in another order in the audit log.
 
 What was cut off at the end is found by comparing with the last line that the running
 gateway knows, or with a head that was kept elsewhere (--head): each run prints it.
+What was cut off while the gateway was stopped it notes in the log when it starts. Once
+you know why, --lost with the head that is named there lets the rest be verified.
+
 Who can write all of the files can compute all hashes anew, unless the log has a key
 (--key-file).
 
@@ -87,12 +90,20 @@ The exit status is 0 if nothing is wrong and 1 if something is.`,
 	flags := cmd.Flags()
 	keyFile := flags.String("key-file", "", "file with the key of the log, if it has one")
 	headText := flags.String("head", "", "last line that is known to have been there, as an earlier run has printed it")
+	lost := flags.StringArray("lost", nil, "last line of what is known to be gone; may be given several times")
 	asJSON := jsonFlag(cmd)
 	return e.runs(cmd, func(ctx context.Context, args []string) error {
 		if err := noArguments(args); err != nil {
 			return err
 		}
 		options := audit.VerifyOptions{Wait: 2 * time.Second}
+		for _, text := range *lost {
+			head, err := audit.ParseHead(text)
+			if err != nil {
+				return usagef("--lost: %w", err)
+			}
+			options.Lost = append(options.Lost, head)
+		}
 		if *headText != "" {
 			head, err := audit.ParseHead(*headText)
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -108,6 +109,48 @@ func TestNothingUnaudited(t *testing.T) {
 	text, err := os.ReadFile(log)
 	if err != nil || strings.Contains(string(text), secret) || !strings.Contains(string(text), `"kind":"request.denied"`) {
 		t.Errorf("the log (%v): %s", err, text)
+	}
+}
+
+// TestAuditLogCut: what is cut off from the audit log while the gateway is stopped it
+// misses when it starts, and goes on; a kill makes no such alarm.
+func TestAuditLogCut(t *testing.T) {
+	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.Start(t, url, gatewaytest.Smallest)
+	secret := g.CreateToken(t, "alice", "ci")
+	log := filepath.Join(filepath.Dir(g.Store), "audit.log")
+	for range 3 {
+		g.CreateToken(t, "bob", "")
+		g.Kill(t)
+		g.Start(t)
+	}
+	verify := func(args ...string) gatewaytest.Result {
+		return g.Run(t, append([]string{"crumbgate", "audit", "verify", "--address", g.Admin}, args...)...)
+	}
+	if r := verify(); r.Status != 0 {
+		t.Fatalf("after kills: %+v", r)
+	}
+	g.Stop(t)
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	if err := os.WriteFile(log, []byte(strings.Join(lines[:len(lines)/2], "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.Start(t)
+	if !strings.Contains(g.Log(), "lines of the audit log are gone") {
+		t.Errorf("the gateway's log says nothing: %s", g.Log())
+	}
+	works(t, jenkins, g.URL, secret)
+	r := verify()
+	head := regexp.MustCompile(`up to (\d+:[0-9a-f]{64}): lines \d+ to \d+ are missing at the end`).FindStringSubmatch(r.Stderr)
+	if r.Status != 1 || head == nil {
+		t.Fatalf("audit verify: %+v", r)
+	}
+	if r := verify("--lost", head[1]); r.Status != 0 {
+		t.Errorf("audit verify --lost: %+v", r)
 	}
 }
 
