@@ -1,10 +1,19 @@
 package caddymodule
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -66,6 +75,72 @@ func TestRulesAreOfTheConfiguration(t *testing.T) {
 		r := made.Record()
 		if got := time.Duration(r.Expires-r.Created) * time.Second; got != config.life {
 			t.Errorf("with %q a token lives for %v, want %v", config.rules, got, config.life)
+		}
+	}
+}
+
+// The audit log goes on over reloads, whatever becomes of its settings: in the same file
+// by other sizes, in another one and back, and not at all.
+func TestAuditOverReloads(t *testing.T) {
+	const caddyfile = `{
+	admin off
+	persist_config off
+	log {
+		output discard
+	}
+	crumbgate {
+		storage bbolt STORE
+		AUDIT
+	}
+}
+`
+	store := quiet(t)
+	dir := filepath.Dir(store)
+	keyFile := filepath.Join(dir, "key")
+	if err := os.WriteFile(keyFile, bytes.Repeat([]byte{7}, 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{"audit.log": nil, "other.log": nil}
+	for i, step := range []struct{ setting, file string }{
+		{"", "audit.log"},
+		{"audit {\nmax_size 10MiB\n}", "audit.log"},
+		{"audit {\nkeep 3\n}", "audit.log"},
+		{"audit " + filepath.Join(dir, "other.log") + " {\nkey_file " + keyFile + "\n}", "other.log"},
+		{"audit off", ""},
+		{"audit", "audit.log"},
+	} {
+		name := "token-" + strconv.Itoa(i)
+		d := run(t, store, strings.Replace(caddyfile, "AUDIT", step.setting, 1)).mustDirectory(t)
+		if _, _, err := d.Create(t.Context(), token.Request{User: "alice", Name: name}); err != nil {
+			t.Fatalf("with %q: %v", step.setting, err)
+		}
+		if step.file != "" {
+			want[step.file] = append(want[step.file], name)
+		}
+	}
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(strings.NewReplacer("STORE", store, "AUDIT", "audit {\nkey_file "+keyFile+"\n}").Replace(caddyfile)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(config, true); err == nil || !strings.Contains(err.Error(), "has its key from its first line on") {
+		t.Errorf("a key for a log without: %v", err)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for file, names := range want {
+		var got []string
+		for r, err := range audit.Find(t.Context(), os.DirFS(dir), file, audit.Filter{Kind: "token.created"}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, r.TokenName)
+		}
+		if !slices.Equal(got, names) {
+			t.Errorf("%s has %q, want %q", file, got, names)
+		}
+		if report, err := audit.Verify(t.Context(), os.DirFS(dir), file, audit.VerifyOptions{}); err != nil || report.Unclean > 0 || !report.Closed {
+			t.Errorf("%s: %+v, %v", file, report, err)
 		}
 	}
 }

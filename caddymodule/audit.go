@@ -81,8 +81,10 @@ func (a *Audit) open(ctx caddy.Context, store storage.Store) (*audit.Log, error)
 			return nil, fmt.Errorf("audit: reading the key: %w", err)
 		}
 	}
-	return audit.Open(a.File, audit.Options{MaxSize: a.MaxSize, Keep: a.Keep, Key: key, Store: store, Name: a.name, Log: ctx.Slogger()})
+	return audit.Open(a.File, audit.Options{Sizes: a.sizes(), Key: key, Store: store, Name: a.name, Log: ctx.Slogger()})
 }
+
+func (a *Audit) sizes() audit.Sizes { return audit.Sizes{MaxSize: a.MaxSize, Keep: a.Keep} }
 
 // UnmarshalCaddyfile sets up the audit log from Caddyfile tokens:
 //
@@ -121,12 +123,16 @@ func (a *Audit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // useAudit has the log of a configuration written from now on. The one before is
-// closed, unless it is the same.
+// closed, unless it has the same file.
 func (s *sharedDirectory) useAudit(ctx caddy.Context, a Audit) error {
 	s.auditing.Lock()
 	defer s.auditing.Unlock()
-	if s.audit.Load() != nil && s.auditAs == a {
-		return nil
+	if log := s.audit.Load(); log != nil && s.auditAs.File == a.File {
+		if s.auditAs.KeyFile != a.KeyFile {
+			return fmt.Errorf("audit: %q has its key from its first line on: for another key_file name another file, or stop the gateway and move all files of the log away", a.File)
+		}
+		s.auditAs = a
+		return log.Resize(a.sizes())
 	}
 	log, err := a.open(ctx, s.store)
 	if err != nil {

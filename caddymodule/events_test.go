@@ -220,8 +220,38 @@ func TestEventsBeyondTheBound(t *testing.T) {
 		e.add(token.Event{Kind: token.KindCreated})
 	}
 	close(gate)
-	e.close()
+	if left := e.close(time.Minute); left != 0 {
+		t.Errorf("%d events are left", left)
+	}
 	if handled < maxEvents || handled > maxEvents+1 {
 		t.Errorf("%d events are handled, want %d and the one at hand", handled, maxEvents)
+	}
+}
+
+// A handler that hangs does not hold up the end: it is told to stop, and left if it
+// doesn't.
+func TestEventsEndWithoutTheirHandlers(t *testing.T) {
+	quiet(t)
+	gate := make(chan struct{})
+	reached := make(chan struct{}, 3)
+	e := newEmitter(func() *App {
+		reached <- struct{}{}
+		<-gate
+		return nil
+	})
+	for range 3 {
+		e.add(token.Event{Kind: token.KindCreated})
+	}
+	<-reached
+	if left := e.close(10 * time.Millisecond); left != 3 {
+		t.Errorf("%d events are left, want 3", left)
+	}
+	if e.handling.Err() == nil {
+		t.Error("handlers are not told to stop")
+	}
+	close(gate)
+	<-e.done
+	if len(reached) > 0 {
+		t.Error("another event is handled after the end")
 	}
 }

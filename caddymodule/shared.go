@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,9 @@ func (s *sharedDirectory) Destruct() error {
 		err = log.Close() // before the store, which keeps its head
 	}
 	err = errors.Join(err, s.Close())
-	s.emitter.close()
+	if left := s.emitter.close(maxHandling); left > 0 {
+		err = errors.Join(err, fmt.Errorf("the handlers of %d events have not ended within %v", left, maxHandling))
+	}
 	return err
 }
 
@@ -72,7 +75,7 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 	s.emitter = newEmitter(s.app.Load)
 	s.Directory, err = token.Open(loading, store, token.Config{Log: ctx.Slogger(), Audit: s.announce, Told: s.told})
 	if err != nil {
-		s.emitter.close()
+		s.emitter.close(0)
 		return nil, err
 	}
 	if err := s.useAudit(ctx, audited); err != nil {

@@ -208,7 +208,7 @@ func TestOpen(t *testing.T) {
 		{"a short key", func(*testing.T, string) {}, audit.Options{Key: key[1:]}, "at least 32 random bytes", 0},
 		{"a directory", func(t *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, audit.Options{}, "is not a regular file", 0},
 		{"a link", func(t *testing.T, path string) { _ = os.Symlink("/etc/passwd", path) }, audit.Options{}, "is not a regular file", 0},
-		{"a negative size", func(*testing.T, string) {}, audit.Options{MaxSize: -1}, "can't be negative", 0},
+		{"a negative size", func(*testing.T, string) {}, audit.Options{Sizes: audit.Sizes{MaxSize: -1}}, "can't be negative", 0},
 		{"in use", func(t *testing.T, path string) { open(t, path, audit.Options{}) }, audit.Options{LockTimeout: -1}, fmt.Sprintf("in use by process %d", os.Getpid()), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestOpen(t *testing.T) {
 
 func TestKeep(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	l := open(t, path, audit.Options{MaxSize: 1500, Keep: 2})
+	l := open(t, path, audit.Options{Sizes: audit.Sizes{MaxSize: 1500, Keep: 2}})
 	appendTo(t, l, 0, 40)
 	closeLog(t, l)
 	r := mustVerify(t, path, audit.VerifyOptions{})
@@ -260,6 +260,27 @@ func TestKeep(t *testing.T) {
 	}
 	if _, err := verify(path, audit.VerifyOptions{}); err == nil || !strings.Contains(err.Error(), "does not say that it has removed them") {
 		t.Errorf("one more removed by hand: %v", err)
+	}
+}
+
+// How much is kept can be changed while lines are written.
+func TestResize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l := open(t, path, audit.Options{})
+	appendTo(t, l, 0, 20)
+	if err := l.Resize(audit.Sizes{MaxSize: -1}); err == nil {
+		t.Error("a negative size is taken")
+	}
+	if err := l.Resize(audit.Sizes{MaxSize: 1500, Keep: 2}); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 20, 60)
+	closeLog(t, l)
+	if err := l.Resize(audit.Sizes{}); err != nil {
+		t.Errorf("after Close: %v", err)
+	}
+	if r := mustVerify(t, path, audit.VerifyOptions{Head: l.Head()}); r.Files != 3 || r.FirstSeq == 1 {
+		t.Errorf("%d files from line %d, want the newest and two", r.Files, r.FirstSeq)
 	}
 }
 
@@ -291,7 +312,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 		// Root may write everywhere; a name that is taken by a directory stops it too.
 		dir := t.TempDir()
 		path := filepath.Join(dir, "audit.log")
-		l := open(t, path, audit.Options{MaxSize: 1000})
+		l := open(t, path, audit.Options{Sizes: audit.Sizes{MaxSize: 1000}})
 		if err := os.Mkdir(filepath.Join(dir, aside(1)), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -312,7 +333,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "ro")
 	path := filepath.Join(dir, "audit.log")
-	l := open(t, path, audit.Options{MaxSize: 1000})
+	l := open(t, path, audit.Options{Sizes: audit.Sizes{MaxSize: 1000}})
 	_ = os.Chmod(dir, 0o500)
 	defer os.Chmod(dir, 0o700)
 	var err error
@@ -387,7 +408,7 @@ func TestFind(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	id := uuid.MustParse("0198c0de-0000-7000-8000-000000000001")
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	l := open(t, path, audit.Options{MaxSize: 1000})
+	l := open(t, path, audit.Options{Sizes: audit.Sizes{MaxSize: 1000}})
 	for n, e := range []audit.Event{
 		{Kind: "token.created", Owner: "alice", TokenID: id, TokenName: "deploy"},
 		{Kind: "token.revoked", Owner: "alice", TokenID: id},
@@ -434,7 +455,7 @@ func TestFind(t *testing.T) {
 
 func TestTail(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	l := open(t, path, audit.Options{MaxSize: 1500})
+	l := open(t, path, audit.Options{Sizes: audit.Sizes{MaxSize: 1500}})
 	appendTo(t, l, 0, 20)
 	for _, n := range []int{0, 1, 5, 1000} {
 		var seqs []uint64

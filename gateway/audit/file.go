@@ -30,17 +30,14 @@ func Open(path string, o Options) (*Log, error) {
 }
 
 func open(path string, o Options) (_ *Log, err error) {
-	if o.MaxSize < 0 || o.Keep < 0 {
-		return nil, fmt.Errorf("the size %d and the number of files %d can't be negative", o.MaxSize, o.Keep)
-	}
-	if o.MaxSize == 0 {
-		o.MaxSize = 64 << 20
+	if o.Sizes, err = o.defaulted(); err != nil {
+		return nil, err
 	}
 	if o.LockTimeout == 0 {
 		o.LockTimeout = 5 * time.Second
 	}
 	l := &Log{path: path, o: o, notes: make(chan Event, queued), appends: make(chan pending, 128),
-		stop: make(chan struct{}), done: make(chan struct{})}
+		sizes: make(chan Sizes), stop: make(chan struct{}), done: make(chan struct{})}
 	if l.mac, err = newMAC(o.Key); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func TestCut(t *testing.T) {
 	// aLog is one of several files, with so many changes. It returns them by name.
 	aLog := func(t *testing.T, store string, changes int) (dir string, head audit.Head) {
 		dir = t.TempDir()
-		o := audit.Options{MaxSize: size, Name: "audit.log"}
+		o := audit.Options{Sizes: audit.Sizes{MaxSize: size}, Name: "audit.log"}
 		if store != "" {
 			s := openStore(t, store)
 			defer s.Close()
@@ -106,7 +106,7 @@ func TestCut(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				l := open(t, path, audit.Options{MaxSize: size, Name: "audit.log", Store: store})
+				l := open(t, path, audit.Options{Sizes: audit.Sizes{MaxSize: size}, Name: "audit.log", Store: store})
 				appendTo(t, l, 100, 101) // nothing is refused
 				closeLog(t, l)
 				if err := store.Close(); err != nil {

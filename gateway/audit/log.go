@@ -30,14 +30,30 @@ import (
 	"github.com/crumbgate/crumbgate/storage"
 )
 
-// Options are the settings of a log. The zero value is good.
-type Options struct {
+// Sizes are how much a log keeps, and in what pieces. The zero value is good.
+type Sizes struct {
 	// MaxSize is the size in bytes at which a file is put aside and a new one begun;
 	// only a single line can make a file larger. 0 means 64 MiB.
 	MaxSize int64
 
 	// Keep is how many files that were put aside are kept. 0 means all.
 	Keep int
+}
+
+// defaulted returns the sizes that are meant, or what is wrong with them.
+func (s Sizes) defaulted() (Sizes, error) {
+	if s.MaxSize < 0 || s.Keep < 0 {
+		return s, fmt.Errorf("the size %d and the number of files %d can't be negative", s.MaxSize, s.Keep)
+	}
+	if s.MaxSize == 0 {
+		s.MaxSize = 64 << 20
+	}
+	return s, nil
+}
+
+// Options are the settings of a log. The zero value is good.
+type Options struct {
+	Sizes
 
 	// Key makes each line carry an HMAC-SHA256, so that who has the files and not
 	// the key can't write a valid line. It has at least 32 bytes and is kept apart
@@ -76,6 +92,7 @@ type Log struct {
 	lock    *os.File
 	notes   chan Event
 	appends chan pending
+	sizes   chan Sizes
 	stop    chan struct{}
 	done    chan struct{}
 	closing sync.Once
@@ -176,6 +193,20 @@ func (l *Log) Note(e Event) {
 	l.dropped.Add(1)
 }
 
+// Resize sets how much the log keeps, from the next line on. After Close it does
+// nothing.
+func (l *Log) Resize(s Sizes) error {
+	s, err := s.defaulted()
+	if err != nil {
+		return fmt.Errorf("audit log %q: %w", l.path, err)
+	}
+	select {
+	case l.sizes <- s:
+	case <-l.done:
+	}
+	return nil
+}
+
 // Head returns the last line that is on disk for certain. What Append has recorded
 // is in it or before it.
 func (l *Log) Head() Head { return *l.synced.Load() }
@@ -208,6 +239,8 @@ func (l *Log) run() {
 			batch = append(batch, pending{Event: e})
 		case p := <-l.appends:
 			appends = append(appends, p)
+		case l.o.Sizes = <-l.sizes:
+			continue
 		case <-keep.C:
 			l.rememberHead()
 			continue

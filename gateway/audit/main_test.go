@@ -133,7 +133,7 @@ func appendUntilKilled(path string) error {
 		return err
 	}
 	audit.KeepHeadEvery(time.Millisecond)
-	l, err := audit.Open(path, audit.Options{MaxSize: 4 << 10, Store: store})
+	l, err := audit.Open(path, audit.Options{Sizes: audit.Sizes{MaxSize: 4 << 10}, Store: store})
 	if err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func fillDisk(path string) error {
 
 func TestRotationUnderConcurrency(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	l := open(t, path, audit.Options{MaxSize: 3000})
+	l := open(t, path, audit.Options{Sizes: audit.Sizes{MaxSize: 3000}})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
