@@ -29,6 +29,11 @@ func (r request) root(rest string) Need {
 			return Need{Permission: free}
 		}
 		return Need{}
+	case "user": // shown to whoever may read (hudson.model.User, without what its properties refer to)
+		if id, api := cut(tail); r.shows() && named(id) && isAPI(api) && r.unfolds(ofRoot) == nothing {
+			return Need{Permission: Read}
+		}
+		return Need{}
 	case "jnlpJars":
 		if _, beyond := cut(tail); r.shows() && beyond == "" {
 			return Need{Permission: free}

@@ -157,7 +157,22 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.jenkins.ServeHTTP(w, r)
 }
 
+// runScenario runs a client, and fails the test unless it gets to the end.
 func runScenario(t *testing.T, c client, url, token string) {
+	t.Helper()
+	if ran := run(t, c, url, token); ran.err != nil || !slices.Equal(ran.done, steps) {
+		t.Fatalf("%s: %v, after the steps %q of %q\n%s", c.name, ran.err, ran.done, steps, ran.output)
+	}
+}
+
+// A ran is what has come of a client.
+type ran struct {
+	err    error // nil: it took itself for successful
+	done   []string
+	output string // all of it
+}
+
+func run(t *testing.T, c client, url, token string) ran {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -172,19 +187,14 @@ func runScenario(t *testing.T, c client, url, token string) {
 	if c.noBasic {
 		cmd.Env = append(cmd.Env, "JENKINS_BEARER=1", "JENKINS_API_EXTRA_HEADERS=Authorization: Bearer "+token)
 	}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-
-	var done []string
-	for line := range strings.Lines(stdout.String()) {
+	output, err := cmd.CombinedOutput()
+	ran := ran{err: err, output: string(output)}
+	for line := range strings.Lines(ran.output) {
 		if step, ok := strings.CutPrefix(strings.TrimSpace(line), "done: "); ok {
-			done = append(done, step)
+			ran.done = append(ran.done, step)
 		}
 	}
-	if err != nil || !slices.Equal(done, steps) {
-		t.Fatalf("%s: %v, after the steps %q of %q\nstdout:\n%s\nstderr:\n%s", c.name, err, done, steps, &stdout, &stderr)
-	}
+	return ran
 }
 
 // checkThroughGateway checks what Jenkins got from the gateway: the token's owner as the user of every request, the token
