@@ -28,6 +28,7 @@ type Filter struct {
 	Unending      bool `json:"unending,omitempty"`
 	Unlimited     bool `json:"unlimited,omitempty"`
 	DisabledUser  bool `json:"disabled_user,omitempty"`
+	Category      Text `json:"category,omitempty"` // of the report
 	// All wants revoked ones too. A change of tokens needs it if nothing else is asked
 	// for, so that nobody means a few and gets all.
 	All bool `json:"all,omitempty"`
@@ -51,7 +52,7 @@ func (f *Filter) Texts() url.Values {
 	values := make(url.Values)
 	for name, text := range map[string]Text{
 		"user": f.User, "name": f.Name, "q": f.Search, "state": f.State,
-		"unused_for": f.UnusedFor, "created_before": f.CreatedBefore, "expires_within": f.ExpiresWithin,
+		"unused_for": f.UnusedFor, "created_before": f.CreatedBefore, "expires_within": f.ExpiresWithin, "category": f.Category,
 	} {
 		if text != "" {
 			values.Set(name, string(text))

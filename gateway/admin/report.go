@@ -2,11 +2,9 @@ package admin
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
-	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -38,79 +36,27 @@ type Category struct {
 	Tokens []Token `json:"tokens"`
 }
 
-// categories are those of a report. A token that is refused already is only in
-// those that say so.
-var categories = []struct {
-	name  string
-	warns bool
-	text  string
-	has   func(*token.Token, token.Marks) bool
-}{
-	{"legacy", true, "from before Jenkins 2.129, so that others may know it; replace and revoke", func(_ *token.Token, m token.Marks) bool {
-		return m.Legacy
-	}},
-	{"old", true, "more than 360 days old; rotate", func(_ *token.Token, m token.Marks) bool {
-		return usable(m) && m.Age == token.LevelError
-	}},
-	{"ageing", true, "more than 180 days old; rotate", func(_ *token.Token, m token.Marks) bool {
-		return usable(m) && m.Age == token.LevelWarning
-	}},
-	{"never_used", true, "made more than a week ago and not used since; revoke", func(_ *token.Token, m token.Marks) bool {
-		return usable(m) && m.NeverUsed
-	}},
-	{"expiring", true, "ends within a week; rotate, or let it end", func(_ *token.Token, m token.Marks) bool {
-		return usable(m) && m.Expiring && !m.Replaced
-	}},
-	{"over_privileged", true, "observed, or with other scopes than it was seen to need; take what token suggest says", func(t *token.Token, m token.Marks) bool {
-		return usable(m) && overPrivileged(t)
-	}},
-	{"unending", false, "without an end", func(_ *token.Token, m token.Marks) bool {
-		return usable(m) && m.Unending
-	}},
-	{"unlimited", false, "without scopes, so that it may do all that its user may", func(t *token.Token, m token.Marks) bool {
-		return usable(m) && !t.Record().Scoped()
-	}},
-	{"disabled_users", false, "of a disabled user, and refused; revoke once the user is gone for good", func(t *token.Token, _ token.Marks) bool {
-		return t.Profile().Disabled != 0
-	}},
-	{"suspended", false, "suspended, or refused because it was idle; resume or revoke", func(t *token.Token, m token.Marks) bool {
-		return t.Record().State == token.Suspended || m.State == string(token.RefusedIdle)
-	}},
-}
-
-func usable(m token.Marks) bool { return m.State == "active" }
-
-// overPrivileged tells whether scopes are not what a token was seen to need. One
-// without scopes is unlimited, which is another category.
-func overPrivileged(t *token.Token) bool {
-	r := t.Record()
-	if !r.Scoped() || r.Observed() {
-		return r.Scoped()
-	}
-	needs := t.Needs()
-	if len(needs) == 0 {
-		return false // nobody knows
-	}
-	return !slices.Equal(policy.Suggest(needs), slices.Sorted(slices.Values(r.Limits.Scopes)))
-}
-
 func reportOf(d *token.Directory, now time.Time, listed int) Report {
 	tokens := d.Select(token.Filter{})
-	report := Report{Tokens: len(tokens), Legacy: d.LegacyWarning(), Categories: make([]Category, len(categories))}
-	for i, c := range categories {
-		report.Categories[i] = Category{Name: c.name, Warns: c.warns, Text: c.text, Tokens: []Token{}}
+	report := Report{Tokens: len(tokens), Legacy: d.LegacyWarning(), Categories: make([]Category, len(token.Categories))}
+	for i, c := range token.Categories {
+		text := c.Text
+		if c.To != "" {
+			text += "; " + c.To
+		}
+		report.Categories[i] = Category{Name: c.Name, Warns: c.Level > token.LevelOK, Text: text, Tokens: []Token{}}
 	}
 	for _, t := range tokens {
 		marks := t.Marks(now)
-		for i, c := range categories {
-			if !c.has(t, marks) {
+		for i := range token.Categories {
+			if !token.Categories[i].Has(t, marks) {
 				continue
 			}
 			into := &report.Categories[i]
 			if into.Count++; into.Count <= listed {
 				into.Tokens = append(into.Tokens, tokenOf(t, now))
 			}
-			if c.warns {
+			if into.Warns {
 				report.Warnings++
 			}
 		}

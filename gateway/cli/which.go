@@ -137,6 +137,7 @@ func filterFlags(cmd *cobra.Command, all string) *filtering {
 	yes(&f.Unending, "unending", "tokens without an end")
 	yes(&f.Unlimited, "unlimited", "tokens without scopes, or only observed")
 	yes(&f.DisabledUser, "disabled-users", "tokens of disabled users")
+	text(&f.Category, "category", "tokens in this category of the report, as in old or over_privileged")
 	yes(&f.All, "all", all)
 	ownerIsUser(cmd)
 	return f

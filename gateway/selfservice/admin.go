@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -21,34 +20,20 @@ const (
 
 // A warning is a number of tokens that admins should look at.
 type warning struct {
-	Level string
+	*token.Category
 	Count int
-	Text  string
-	Query string // of the list of them
 }
 
 // report counts the tokens that admins should look at.
 func (v *visit) report() []warning {
-	ago := func(days int) string { return v.now.AddDate(0, 0, -days).Format(time.DateOnly) }
-	warnings := []warning{
-		{"error", 0, "more than 360 days old", "created_before=" + ago(360)},
-		{"warning", 0, "more than 180 days old", "created_before=" + ago(180)},
-		{"warning", 0, "never used", "never_used=true"},
-		{"warning", 0, "expiring within 7 days", "expires_within=7d"},
-		{"warning", 0, "without an end", "unending=true"},
-		{"warning", 0, "without enforced scopes", "unlimited=true"},
-		{"ok", 0, "suspended", "state=suspended"},
-		{"ok", 0, "of disabled users", "disabled_user=true"},
+	warnings := make([]warning, len(token.Categories))
+	for i := range warnings {
+		warnings[i].Category = &token.Categories[i]
 	}
 	for _, t := range v.directory.Select(token.Filter{}) {
 		marks := t.Marks(v.now)
-		active := marks.State == "active"
-		for i, has := range []bool{
-			active && marks.Age == token.LevelError, active && marks.Age == token.LevelWarning, active && marks.NeverUsed,
-			active && marks.Expiring && !marks.Replaced, active && marks.Unending, active && marks.Unlimited,
-			marks.State == string(token.RefusedSuspended), t.Profile().Disabled != 0,
-		} {
-			if has {
+		for i := range warnings {
+			if warnings[i].Has(t, marks) {
 				warnings[i].Count++
 			}
 		}
@@ -66,6 +51,7 @@ type allPage struct {
 	Query           string // the filter
 	More            bool   // filters beyond the first row are set
 	States, Spans   []choice
+	Looks           []choice // of categories
 	Tokens          []row
 	Total, From, To int
 	Page            int
@@ -102,6 +88,10 @@ func (v *visit) all() error {
 		string(token.RefusedOwner), string(token.RefusedLegacy), string(token.RefusedRevoked),
 	} {
 		page.States = append(page.States, choice{state, stateTexts[state][0]})
+	}
+	page.Looks = []choice{{"", "Anything"}}
+	for _, c := range token.Categories {
+		page.Looks = append(page.Looks, choice{c.Name, capitalized(c.Text)})
 	}
 	for name := range kept {
 		page.More = page.More || name != "q" && name != "user" && name != "state"

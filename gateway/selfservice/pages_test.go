@@ -574,7 +574,7 @@ func TestMarks(t *testing.T) {
 	w.get(carol, "").want(t, 200, "Made 400 days ago: rotate it", "Made 200 days ago: rotate it", "Never used: do you need it?", "Never expires",
 		"Expires in 3 days", "No scopes", "2 uses curl")
 	w.get(carol, "token/"+used.Record().ID.String()).want(t, 200, "192.0.2.9", "192.0.2.8", "curl")
-	w.get(root, "admin/").want(t, 200, "1 more than 360 days old", "1 more than 180 days old", "3 never used", "1 expiring within 7 days", "3 without an end", "4 without enforced scopes")
+	w.get(root, "admin/").want(t, 200, "1 more than 360 days old", "1 more than 180 days old", "3 made more than a week ago and not used since", "1 ends within a week", "3 without an end", "4 without scopes")
 
 	if _, err := w.SetDisabled(t.Context(), "carol", true, "root"); err != nil {
 		t.Fatal(err)

@@ -250,13 +250,16 @@ func (v *visit) problemOf(err error) *problem {
 
 // sentence makes of an error what can stand alone.
 func sentence(err error) string {
-	text := err.Error()
-	first, size := utf8.DecodeRuneInString(text)
-	text = string(unicode.ToUpper(first)) + text[size:]
+	text := capitalized(err.Error())
 	if !strings.HasSuffix(text, ".") {
 		text += "."
 	}
 	return text
+}
+
+func capitalized(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + text[size:]
 }
 
 // asFault returns what of an error of the directory is to be told at a form, or

@@ -32,18 +32,20 @@ type Filter struct {
 	ExpiresWithin time.Duration
 
 	Legacy, NeverUsed, Unending, Unlimited, Disabled bool // only such ones
+
+	Category string // only those of this category of a report; "": any
 }
 
 // FilterFields are the names that ParseFilter knows.
 var FilterFields = []string{
 	"user", "name", "q", "state", "all", "unused_for", "created_before", "expires_within",
-	"legacy", "never_used", "unending", "unlimited", "disabled_user",
+	"legacy", "never_used", "unending", "unlimited", "disabled_user", "category",
 }
 
 // ParseFilter reads a filter from texts by the names in FilterFields; get returns
 // "" for what is not given.
 func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
-	f := Filter{Name: get("name"), Text: get("q"), State: get("state")}
+	f := Filter{Name: get("name"), Text: get("q"), State: get("state"), Category: get("category")}
 	var err error
 	fail := func(format string, args ...any) {
 		if err == nil {
@@ -102,6 +104,13 @@ func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
 		"", "active", string(RefusedRevoked), string(RefusedSuspended), string(RefusedExpired), string(RefusedSuperseded),
 		string(RefusedOwner), string(RefusedLegacy), string(RefusedIdle), string(RefusedUses),
 	}
+	if f.Category != "" && category(f.Category) == nil {
+		names := make([]string, len(Categories))
+		for i, c := range Categories {
+			names[i] = c.Name
+		}
+		fail("category %q is none of %s", f.Category, english.WordSeries(names, "or"))
+	}
 	if !slices.Contains(states, f.State) {
 		fail("state %q is none of %s", f.State, english.WordSeries(states[1:], "or"))
 	}
@@ -127,10 +136,18 @@ var (
 	globPattern = strings.NewReplacer("/", "\x00", `\`, `\\`, "[", `\[`)
 )
 
+// isOfID tells whether a text is the beginning of an id or, as lists on pages have it,
+// the last part of its last group.
+func isOfID(id, text string) bool {
+	end := strings.TrimPrefix(text, "…")
+	return strings.HasPrefix(id, text) || len(end) == 8 && strings.HasSuffix(id, end)
+}
+
 // Select returns the tokens that a filter wants, by owner, name and age. Where uses
 // are not counted none is unused.
 func (d *Directory) Select(f Filter) []*Token {
 	now, text, pattern := d.config.Now(), strings.ToLower(f.Text), globPattern.Replace(f.Name)
+	only := category(f.Category)
 	uncounted := d.Rules().UsageOff
 	d.mu.Lock()
 	ids := d.owners.ids
@@ -152,7 +169,7 @@ func (d *Directory) Select(f Filter) []*Token {
 			}
 		}
 		if text != "" && !strings.Contains(strings.ToLower(string(r.Owner)), text) && !strings.Contains(strings.ToLower(r.Name), text) &&
-			!strings.HasPrefix(r.ID.String(), text) && (r.Limits == nil || !strings.Contains(strings.ToLower(strings.Join(r.Limits.Scopes, " ")), text)) {
+			!isOfID(r.ID.String(), text) && (r.Limits == nil || !strings.Contains(strings.ToLower(strings.Join(r.Limits.Scopes, " ")), text)) {
 			return false
 		}
 		if f.UnusedFor != 0 && (uncounted || max(r.Created, t.Uses().Last) > now.Add(-f.UnusedFor).Unix()) {
@@ -161,10 +178,10 @@ func (d *Directory) Select(f Filter) []*Token {
 		if f.ExpiresWithin != 0 && (r.Expires == 0 || r.Expires <= now.Unix() || r.Expires > now.Add(f.ExpiresWithin).Unix()) {
 			return false
 		}
-		if f.State == "" && !f.NeverUsed && !f.Unlimited {
+		if f.State == "" && !f.NeverUsed && !f.Unlimited && only == nil {
 			return true
 		}
 		m := t.Marks(now)
-		return (f.State == "" || m.State == f.State) && (!f.NeverUsed || m.NeverUsed) && (!f.Unlimited || m.Unlimited)
+		return (only == nil || only.Has(t, m)) && (f.State == "" || m.State == f.State) && (!f.NeverUsed || m.NeverUsed) && (!f.Unlimited || m.Unlimited)
 	})
 }

@@ -22,6 +22,9 @@ const (
 
 func (l Level) String() string { return [...]string{"ok", "warning", "error"}[l] }
 
+// active is the state of a token that is not refused.
+const active = "active"
+
 // Marks are what people should notice of a token, as Jenkins shows it and beyond.
 type Marks struct {
 	// State is "active", or why the token is refused.
@@ -45,7 +48,7 @@ type Marks struct {
 // Marks returns what people should notice of a token at now.
 func (t *Token) Marks(now time.Time) Marks {
 	r, uses := t.Record(), t.Uses()
-	state := "active"
+	state := active
 	if refusal := t.Admit(now); refusal != "" {
 		state = string(refusal)
 	}
