@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -81,10 +80,6 @@ type handler struct {
 	rotating  func(ctx context.Context, actor string, dropped bool) error
 	audit     func() (AuditStatus, error)
 	now       func() time.Time
-
-	// limits is held while limits are read and replaced: two changes at once would
-	// undo one of them, and a token do more than it should.
-	limits sync.Mutex
 }
 
 // An action answers a request, or returns why not before it has written anything.
@@ -352,14 +347,14 @@ func (h *handler) limit(w http.ResponseWriter, r *http.Request, d *token.Directo
 	if update.Empty() {
 		return errorf(token.ErrInvalid, "nothing to change: give scopes, observe, sources, rate or max_uses")
 	}
-	h.limits.Lock()
-	defer h.limits.Unlock()
 	found, err := one(r, d)
 	if err != nil {
 		return err
 	}
-	limits := update.apply(limitsOf(found.Record().Limits))
-	limited, err := d.SetLimits(r.Context(), found.Record().ID, limits.limits(), actor)
+	limited, err := d.ChangeLimits(r.Context(), found.Record().ID, func(now *token.Limits) *token.Limits {
+		limits := update.apply(limitsOf(now))
+		return limits.limits()
+	}, actor)
 	if err != nil {
 		return err
 	}

@@ -250,11 +250,13 @@ func (v *visit) limit() error {
 	if len(faults) > 0 {
 		return v.refuse(t, own, http.StatusBadRequest, faults...)
 	}
-	return v.change("", "limited", func(t *token.Token) error {
-		if old := t.Record().Limits; old != nil { // of which the form says nothing
-			limits.Rate, limits.Uses = old.Rate, old.Uses
-		}
-		_, err := v.directory.SetLimits(v.ctx, v.id, limits, v.actor())
+	return v.change("", "limited", func(*token.Token) error {
+		_, err := v.directory.ChangeLimits(v.ctx, v.id, func(old *token.Limits) *token.Limits {
+			if old != nil { // the form says nothing of these
+				limits.Rate, limits.Uses = old.Rate, old.Uses
+			}
+			return limits
+		}, v.actor())
 		return err
 	})
 }

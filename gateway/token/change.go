@@ -292,7 +292,20 @@ func (d *Directory) Rename(ctx context.Context, id uuid.UUID, name, actor string
 // SetLimits replaces what a token is limited to; nil: nothing. Errors are of type
 // *Error.
 func (d *Directory) SetLimits(ctx context.Context, id uuid.UUID, limits *Limits, actor string) (*Token, error) {
-	compiled, err := limits.compiled()
+	return d.ChangeLimits(ctx, id, func(*Limits) *Limits { return limits }, actor)
+}
+
+// ChangeLimits is SetLimits of what change makes of the limits that a token has, which
+// it must leave as they are. Of several at once each is made of what the one before has
+// stored. Errors are of type *Error.
+func (d *Directory) ChangeLimits(ctx context.Context, id uuid.UUID, change func(*Limits) *Limits, actor string) (*Token, error) {
+	d.limiting.Lock()
+	defer d.limiting.Unlock()
+	token, err := d.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	compiled, err := change(token.Record().Limits).compiled()
 	if err != nil {
 		return nil, errorf(ErrInvalid, "%v", err)
 	}

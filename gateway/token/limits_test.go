@@ -96,6 +96,36 @@ func TestLegacyRules(t *testing.T) {
 	}
 }
 
+// Changes of different limits at once are all kept.
+func TestChangeLimitsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	for n := range 20 {
+		made, _ := w.create(token.Request{User: "alice", Name: fmt.Sprint(n)})
+		var wg sync.WaitGroup
+		for _, change := range []func(*token.Limits){
+			func(l *token.Limits) { l.Rate = 5 }, func(l *token.Limits) { l.Uses = 7 }, func(l *token.Limits) { l.Sources = []string{"10.0.0.0/8"} },
+		} {
+			wg.Go(func() {
+				_, err := w.ChangeLimits(t.Context(), made.Record().ID, func(old *token.Limits) *token.Limits {
+					var l token.Limits
+					if old != nil {
+						l = *old
+					}
+					change(&l)
+					return &l
+				}, "admin")
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if l := made.Record().Limits; l.Rate != 5 || l.Uses != 7 || len(l.Sources) != 1 {
+			t.Fatalf("limits %+v, want all three", l)
+		}
+	}
+}
+
 // A minute's worth at once, and then evenly.
 func TestRate(t *testing.T) {
 	w := newWorld(t)
