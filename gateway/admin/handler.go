@@ -244,6 +244,15 @@ func pathID(r *http.Request) (uuid.UUID, error) {
 	return id, nil
 }
 
+// change reads a request to change the token that its path names.
+func change(w http.ResponseWriter, r *http.Request, req any, actor *string) (id uuid.UUID, by string, err error) {
+	if by, err = body(w, r, req, actor); err != nil {
+		return id, by, err
+	}
+	id, err = pathID(r)
+	return id, by, err
+}
+
 func (h *handler) revoke(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
 	params, err := query(r, "actor", "why")
 	if err != nil {
@@ -270,11 +279,7 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request, d *token.Direct
 
 func (h *handler) rename(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
 	var req RenameRequest
-	actor, err := body(w, r, &req, &req.Actor)
-	if err != nil {
-		return err
-	}
-	id, err := pathID(r)
+	id, actor, err := change(w, r, &req, &req.Actor)
 	if err != nil {
 		return err
 	}
@@ -288,11 +293,7 @@ func (h *handler) rename(w http.ResponseWriter, r *http.Request, d *token.Direct
 
 func (h *handler) rotate(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
 	var req Rotation
-	actor, err := body(w, r, &req, &req.Actor)
-	if err != nil {
-		return err
-	}
-	id, err := pathID(r)
+	id, actor, err := change(w, r, &req, &req.Actor)
 	if err != nil {
 		return err
 	}
@@ -340,18 +341,14 @@ func (h *handler) setState(w http.ResponseWriter, r *http.Request, d *token.Dire
 
 func (h *handler) limit(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
 	var update LimitsUpdate
-	actor, err := body(w, r, &update, &update.Actor)
+	id, actor, err := change(w, r, &update, &update.Actor)
 	if err != nil {
 		return err
 	}
 	if update.Empty() {
 		return errorf(token.ErrInvalid, "nothing to change: give scopes, observe, sources, rate or max_uses")
 	}
-	found, err := one(r, d)
-	if err != nil {
-		return err
-	}
-	limited, err := d.ChangeLimits(r.Context(), found.Record().ID, func(now *token.Limits) *token.Limits {
+	limited, err := d.ChangeLimits(r.Context(), id, func(now *token.Limits) *token.Limits {
 		limits := update.apply(limitsOf(now))
 		return limits.limits()
 	}, actor)

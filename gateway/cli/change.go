@@ -13,23 +13,20 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/admin"
 )
 
-func (e *Env) tokenRename() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "rename {ID | --user USER --name NAME} --to NAME",
-		Short: "Gives a token another name",
-		Example: `  caddy crumbgate token rename 01890a5d-ac96-774b-bcce-b302099a8057 --to deploy-prod
-  caddy crumbgate token rename --user alice --name deploy --to deploy-prod`,
-	}
+// ofOneToken makes a command do something with the one token that its argument or its
+// flags name. Check looks at its other flags before the gateway is asked; nil: there is
+// nothing to look at.
+func (e *Env) ofOneToken(cmd *cobra.Command, check func() error, do func(ctx context.Context, client *admin.Client, id string) error) *cobra.Command {
 	dial := e.connection(cmd)
 	which := selectionFlags(cmd)
-	to := cmd.Flags().String("to", "", "the new name (required)")
-	asJSON := jsonFlag(cmd)
 	return e.runs(cmd, func(ctx context.Context, args []string) error {
 		if err := which.checkOne(args); err != nil {
 			return err
 		}
-		if *to == "" {
-			return usagef("say what the token is to be called, as in --to deploy-prod")
+		if check != nil {
+			if err := check(); err != nil {
+				return err
+			}
 		}
 		client, err := dial()
 		if err != nil {
@@ -39,6 +36,26 @@ func (e *Env) tokenRename() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		return do(ctx, client, id)
+	})
+}
+
+func (e *Env) tokenRename() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rename {ID | --user USER --name NAME} --to NAME",
+		Short: "Gives a token another name",
+		Example: `  caddy crumbgate token rename 01890a5d-ac96-774b-bcce-b302099a8057 --to deploy-prod
+  caddy crumbgate token rename --user alice --name deploy --to deploy-prod`,
+	}
+	to := cmd.Flags().String("to", "", "the new name (required)")
+	asJSON := jsonFlag(cmd)
+	check := func() error {
+		if *to == "" {
+			return usagef("say what the token is to be called, as in --to deploy-prod")
+		}
+		return nil
+	}
+	return e.ofOneToken(cmd, check, func(ctx context.Context, client *admin.Client, id string) error {
 		renamed, err := client.RenameToken(ctx, id, admin.RenameRequest{Name: *to, Actor: e.Username})
 		switch {
 		case err != nil:
@@ -65,27 +82,17 @@ of one without an end comes one with the usual life, unless --expires says never
   TOKEN=$(caddy crumbgate token rotate --user ci --name build --quiet)`,
 	}
 	flags := cmd.Flags()
-	dial := e.connection(cmd)
-	which := selectionFlags(cmd)
 	overlap := flags.String("overlap", "", "for how long the old token still works (1h, 7d), or 0 (default 24h)")
 	expires := flags.String("expires", "", "end of the new token: a life (12h, 90d, 8w), a last day (2027-01-31), a moment (RFC 3339) or never")
 	asJSON := jsonFlag(cmd)
 	quiet := quietFlag(cmd)
-	return e.runs(cmd, func(ctx context.Context, args []string) error {
-		if err := which.checkOne(args); err != nil {
-			return err
-		}
+	check := func() error {
 		if *asJSON && *quiet {
 			return usagef("--json and --quiet can't be given together")
 		}
-		client, err := dial()
-		if err != nil {
-			return err
-		}
-		id, err := which.id(ctx, client, args)
-		if err != nil {
-			return err
-		}
+		return nil
+	}
+	return e.ofOneToken(cmd, check, func(ctx context.Context, client *admin.Client, id string) error {
 		rotated, err := client.RotateToken(ctx, id, admin.Rotation{Overlap: *overlap, Expires: *expires, Actor: e.Username})
 		if err != nil {
 			return err
@@ -153,18 +160,14 @@ which scopes it needs, and --enforce ends what is beyond.`,
   caddy crumbgate token limit --user ci --name build --enforce --source 10.0.0.0/8 --rate 600`,
 	}
 	flags := cmd.Flags()
-	dial := e.connection(cmd)
-	which := selectionFlags(cmd)
 	update := limitFlags(cmd)
 	noScopes := flags.Bool("no-scopes", false, "let the token do all that its user may")
 	enforce := flags.Bool("enforce", false, "refuse what the scopes don't cover: the opposite of --observe")
 	anySource := flags.Bool("any-source", false, "let the token be used from everywhere")
 	asJSON := jsonFlag(cmd)
-	return e.runs(cmd, func(ctx context.Context, args []string) error {
-		if err := which.checkOne(args); err != nil {
-			return err
-		}
-		limits := update()
+	var limits admin.LimitsUpdate
+	check := func() error {
+		limits = update()
 		limits.Actor = e.Username
 		switch {
 		case *noScopes && limits.Scopes != nil:
@@ -186,14 +189,9 @@ which scopes it needs, and --enforce ends what is beyond.`,
 		if limits.Empty() {
 			return usagef("say what to limit: --scope, --no-scopes, --observe, --enforce, --source, --any-source, --rate or --max-uses")
 		}
-		client, err := dial()
-		if err != nil {
-			return err
-		}
-		id, err := which.id(ctx, client, args)
-		if err != nil {
-			return err
-		}
+		return nil
+	}
+	return e.ofOneToken(cmd, check, func(ctx context.Context, client *admin.Client, id string) error {
 		limited, err := client.LimitToken(ctx, id, limits)
 		switch {
 		case err != nil:
@@ -213,21 +211,8 @@ func (e *Env) tokenSuggest() *cobra.Command {
 one a line. Nothing is changed.`,
 		Example: `  caddy crumbgate token suggest --user ci --name build`,
 	}
-	dial := e.connection(cmd)
-	which := selectionFlags(cmd)
 	asJSON := jsonFlag(cmd)
-	return e.runs(cmd, func(ctx context.Context, args []string) error {
-		if err := which.checkOne(args); err != nil {
-			return err
-		}
-		client, err := dial()
-		if err != nil {
-			return err
-		}
-		id, err := which.id(ctx, client, args)
-		if err != nil {
-			return err
-		}
+	return e.ofOneToken(cmd, nil, func(ctx context.Context, client *admin.Client, id string) error {
 		suggestion, err := client.SuggestScopes(ctx, id)
 		switch {
 		case err != nil:

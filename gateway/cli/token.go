@@ -226,21 +226,8 @@ func (e *Env) tokenShow() *cobra.Command {
 		Example: `  caddy crumbgate token show 01890a5d-ac96-774b-bcce-b302099a8057
   caddy crumbgate token show --user alice --name deploy`,
 	}
-	dial := e.connection(cmd)
-	which := selectionFlags(cmd)
 	asJSON := jsonFlag(cmd)
-	return e.runs(cmd, func(ctx context.Context, args []string) error {
-		if err := which.checkOne(args); err != nil {
-			return err
-		}
-		client, err := dial()
-		if err != nil {
-			return err
-		}
-		id, err := which.id(ctx, client, args)
-		if err != nil {
-			return err
-		}
+	return e.ofOneToken(cmd, nil, func(ctx context.Context, client *admin.Client, id string) error {
 		shown, err := client.Token(ctx, id)
 		switch {
 		case err != nil:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/crumbgate/crumbgate/internal/strictcbor"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -216,20 +217,6 @@ type storedKey struct {
 	Secret  []byte `cbor:"3,keyasint"`
 }
 
-var ringDecoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		MaxNestedLevels:   4,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-	}.DecMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
-
 func (r ring) encode() []byte {
 	stored := storedRing{Version: keysVersion}
 	for _, k := range r {
@@ -254,7 +241,7 @@ func decodeRing(value []byte) (ring, error) {
 			later.Version, keysVersion)
 	}
 	var stored storedRing
-	if err := ringDecoding.Unmarshal(value, &stored); err != nil {
+	if err := strictcbor.Decoding.Unmarshal(value, &stored); err != nil {
 		return nil, errDamaged
 	}
 	if stored.Version != keysVersion || len(stored.Keys) == 0 || len(stored.Keys) > maxKeys {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/crumbgate/crumbgate/gateway/usage"
+	"github.com/crumbgate/crumbgate/internal/strictcbor"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -176,7 +177,7 @@ func (d *Directory) load(ctx context.Context) error {
 			return err
 		}
 		p := new(Profile)
-		if err := decoding.Unmarshal(entry.Value, p); err != nil {
+		if err := strictcbor.Decoding.Unmarshal(entry.Value, p); err != nil {
 			return fmt.Errorf("record %q: %w", entry.Key, err)
 		}
 		if entry.Key != profilePrefix+string(p.User) {

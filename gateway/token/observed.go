@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/crumbgate/crumbgate/gateway/policy"
+	"github.com/crumbgate/crumbgate/internal/strictcbor"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -131,7 +132,7 @@ func (d *Directory) loadObserved(ctx context.Context) error {
 		id, err := uuid.Parse(strings.TrimPrefix(entry.Key, neededPrefix))
 		var needs []needed
 		if err == nil {
-			err = decoding.Unmarshal(entry.Value, &needs)
+			err = strictcbor.Decoding.Unmarshal(entry.Value, &needs)
 		}
 		if err != nil {
 			return fmt.Errorf("record %q: %w", entry.Key, err)

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/internal/strictcbor"
 )
 
 // State is what may be done with a token.
@@ -123,20 +124,6 @@ type Profile struct {
 	Disabled int64 `cbor:"5,keyasint,omitempty"`
 }
 
-var decoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		MaxNestedLevels:   4,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-	}.DecMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
-
 // encoding sorts by number, whatever the order of fields in memory.
 var encoding = func() cbor.EncMode {
 	mode, err := cbor.CoreDetEncOptions().EncMode()
@@ -157,7 +144,7 @@ func encode(v any) []byte {
 // decode sets r to a stored record and checks what everything else relies on:
 // a damaged record must not become a token that is always admitted.
 func (r *Record) decode(key string, value []byte) error {
-	if err := decoding.Unmarshal(value, r); err != nil {
+	if err := strictcbor.Decoding.Unmarshal(value, r); err != nil {
 		return fmt.Errorf("record %q: %w", key, err)
 	}
 	switch {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/crumbgate/crumbgate/gateway/usage"
+	"github.com/crumbgate/crumbgate/internal/strictcbor"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -142,6 +143,6 @@ func (d *Directory) swept(ctx context.Context) (unix int64, _ error) {
 	if err != nil {
 		return 0, err
 	}
-	err = decoding.Unmarshal(entry.Value, &unix)
+	err = strictcbor.Decoding.Unmarshal(entry.Value, &unix)
 	return unix, err
 }
