@@ -96,7 +96,7 @@ func (b *Broker) Session(ctx context.Context, key Key, refused *Session, fetch F
 	if s := usable(); s != nil {
 		return s, nil
 	}
-	return b.share(ctx, key, func(ctx context.Context, old *Session) (*Session, error) {
+	return b.share(ctx, "any", key, func(ctx context.Context, old *Session) (*Session, error) {
 		// A fetch that came to its end since we looked would be no flight to join.
 		if s := usable(); s != nil {
 			return s, nil
@@ -105,13 +105,15 @@ func (b *Broker) Session(ctx context.Context, key Key, refused *Session, fetch F
 	})
 }
 
-// Fresh returns a session that Jenkins has confirmed just now.
+// Fresh returns a session that Jenkins has confirmed just now. It shares a fetch with
+// others who need that, and with nobody whom an older session would do.
 func (b *Broker) Fresh(ctx context.Context, key Key, fetch Fetch) (*Session, error) {
-	return b.share(ctx, key, fetch)
+	return b.share(ctx, "fresh", key, fetch)
 }
 
-func (b *Broker) share(ctx context.Context, key Key, fetch Fetch) (*Session, error) {
-	flight := b.fetching.DoChan(string(key.User)+"\x00"+key.Addr+"\x00"+key.Cookie, func() (any, error) {
+// share makes a fetch for all who ask for the same kind of session of a key meanwhile.
+func (b *Broker) share(ctx context.Context, kind string, key Key, fetch Fetch) (*Session, error) {
+	flight := b.fetching.DoChan(kind+"\x00"+string(key.User)+"\x00"+key.Addr+"\x00"+key.Cookie, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.timeout)
 		defer cancel()
 		s, err := fetch(ctx, b.Cached(key))

@@ -116,6 +116,33 @@ func TestColdCallersShareAFetch(t *testing.T) {
 	}
 }
 
+// Who needs a session that holds now is not given one that was asked for earlier.
+func TestFreshJoinsNoOlderFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, 10)
+		answer := make(chan struct{})
+		older := make(chan *crumb.Session)
+		go func() {
+			s, _ := b.Session(t.Context(), alice, nil, func(context.Context, *crumb.Session) (*crumb.Session, error) {
+				<-answer
+				return &crumb.Session{Crumb: "older"}, nil
+			})
+			older <- s
+		}()
+		synctest.Wait()
+		s, err := b.Fresh(t.Context(), alice, func(context.Context, *crumb.Session) (*crumb.Session, error) {
+			return &crumb.Session{Crumb: "fresh"}, nil
+		})
+		if err != nil || s.Crumb != "fresh" {
+			t.Errorf("Fresh = %+v, %v", s, err)
+		}
+		close(answer)
+		if s := <-older; s == nil || s.Crumb != "older" {
+			t.Errorf("Session = %+v", s)
+		}
+	})
+}
+
 // A caller that leaves gets its answer at once; the fetch that it began goes on
 // for the others.
 func TestCallerLeaves(t *testing.T) {
