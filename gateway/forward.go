@@ -56,10 +56,7 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 	g.shed(r.Header)
 	g.identify(r.Header, f.Token.Record().Owner, f.Token.Profile())
 	delete(r.Header, "Cookie")
-	delete(r.Header, "Jenkins-Crumb")
-	if g.CrumbField != "" {
-		delete(r.Header, g.CrumbField)
-	}
+	g.dropCrumb(r.Header)
 	if f.manageTokens(w, r) {
 		return nil
 	}
@@ -84,6 +81,15 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	g.presentOrigin(r)
 	return f.send(&answerWriter{ResponseWriter: w, flight: f.inFlight()}, r)
+}
+
+// dropCrumb removes the client's crumb from a request for which Jenkins needs none, or
+// gets another.
+func (g *Gate) dropCrumb(h http.Header) {
+	delete(h, "Jenkins-Crumb")
+	if g.CrumbField != "" {
+		delete(h, g.CrumbField)
+	}
 }
 
 func (f *forward) send(a *answerWriter, r *http.Request) error {

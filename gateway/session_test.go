@@ -830,3 +830,20 @@ func TestLargeBodies(t *testing.T) {
 		})
 	}
 }
+
+// A crumb is for nobody but who checks it: Jenkins does not get the gateway's by
+// requests that need none.
+func TestCrumbOfAGetStaysHere(t *testing.T) {
+	s := newPeopleSite(t, options{})
+	bob := s.browser("bob")
+	own := bob.own()
+	for _, method := range []string{"GET", "HEAD"} {
+		s.jenkins.ResetRequests()
+		if a := bob.send(method, "/job/a/", nil, "Jenkins-Crumb: "+own); a.StatusCode != 200 {
+			t.Errorf("%s got\n%s", method, a.dump())
+		}
+		if got := s.only(method); got.Header.Get("Jenkins-Crumb") != "" {
+			t.Errorf("Jenkins got the crumb of a %s", method)
+		}
+	}
+}
