@@ -91,7 +91,13 @@ func New(tb testing.TB, jenkins, caddyfile string) *Gateway {
 			tb.Errorf("the gateway has a data race:\n%s", race[:min(len(race), 8<<10)])
 		}
 		if tb.Failed() {
-			tb.Logf("the gateway's log:\n%s", tail(g.Log(), 8<<10))
+			var wrong strings.Builder
+			for line := range strings.Lines(g.Log()) {
+				if strings.Contains(line, `"level":"error"`) {
+					wrong.WriteString(line)
+				}
+			}
+			tb.Logf("the gateway's errors:\n%s\nthe end of its log:\n%s", tail(wrong.String(), 4<<10), tail(g.Log(), 8<<10))
 		}
 	})
 	return g
