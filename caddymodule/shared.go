@@ -45,15 +45,26 @@ func (s *sharedDirectory) Destruct() error {
 	if s.live != nil {
 		s.live.Close()
 	}
-	var err error
-	if log := s.audit.Load(); log != nil {
-		err = log.Close() // before the store, which keeps its head
-	}
-	err = errors.Join(err, s.Close())
+	err := s.Close()
 	if left := s.emitter.close(maxHandling); left > 0 {
 		err = errors.Join(err, fmt.Errorf("the handlers of %d events have not ended within %v", left, maxHandling))
 	}
 	return err
+}
+
+// auditedStore closes the audit log before the store, which keeps its head, and after
+// all that the directory still has to tell.
+type auditedStore struct {
+	storage.Store
+	log *atomic.Pointer[audit.Log]
+}
+
+func (s auditedStore) Close() error {
+	var err error
+	if log := s.log.Load(); log != nil {
+		err = log.Close()
+	}
+	return errors.Join(err, s.Store.Close())
 }
 
 // ended counts for the newest configuration, as the metrics of older ones are not
@@ -73,7 +84,7 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 	defer cancel()
 	s := &sharedDirectory{store: store, log: ctx.Slogger()}
 	s.emitter = newEmitter(s.app.Load)
-	s.Directory, err = token.Open(loading, store, token.Config{Log: ctx.Slogger(), Audit: s.announce, Told: s.told})
+	s.Directory, err = token.Open(loading, auditedStore{store, &s.audit}, token.Config{Log: ctx.Slogger(), Audit: s.announce, Told: s.told})
 	if err != nil {
 		s.emitter.close(0)
 		return nil, err

@@ -40,8 +40,18 @@ func (l *Log) rememberHead() {
 // keepHead keeps the head in the store. It is one that is on disk for certain, so that
 // no crash makes it seem to have been cut off.
 func (l *Log) keepHead() error {
+	if l.o.Store == nil {
+		return nil
+	}
+	if l.file != nil && l.head != l.Head() { // notes, for which nobody waits
+		if err := l.file.Sync(); err != nil {
+			return fmt.Errorf("writing its last lines to the disk: %w", err)
+		}
+		head := l.head
+		l.synced.Store(&head)
+	}
 	head := l.Head()
-	if l.o.Store == nil || head == l.kept {
+	if head == l.kept {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), headTimeout)

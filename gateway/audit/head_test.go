@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
@@ -143,4 +144,21 @@ func TestHeadOfAnotherLog(t *testing.T) {
 		closeLog(t, l)
 		mustVerify(t, filepath.Join(dir, name), audit.VerifyOptions{Head: l.Head()})
 	}
+}
+
+// Lines that nobody waits for are covered as well, soon after they are written.
+func TestHeadOfNotes(t *testing.T) {
+	audit.KeepHeadEvery(time.Millisecond)
+	defer audit.KeepHeadEvery(10 * time.Second)
+	dir := t.TempDir()
+	l := open(t, filepath.Join(dir, "audit.log"), audit.Options{Store: openStore(t, filepath.Join(dir, "tokens.db"))})
+	for range 5 {
+		l.Note(audit.Event{Kind: audit.RequestDenied, Reason: "unknown token"})
+	}
+	for began := time.Now(); l.Head().Seq < 6; time.Sleep(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("the head is %v, want line 6", l.Head())
+		}
+	}
+	closeLog(t, l)
 }
