@@ -235,11 +235,11 @@ func (d *Directory) Revoke(ctx context.Context, id uuid.UUID, actor string) (*To
 // revoked before. Why is for people, and may be empty.
 func (d *Directory) RevokeAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
 	now := d.config.Now().Unix()
-	return d.revise(ctx, KindRevoked, tokens, why, actor, func(r *Record) error {
+	return d.revise(ctx, KindRevoked, tokens, actor, func(r *Record) (string, error) {
 		if r.State != Revoked {
 			r.State, r.Revoked, r.Why = Revoked, now, why
 		}
-		return nil
+		return why, nil
 	})
 }
 
@@ -247,22 +247,22 @@ func (d *Directory) RevokeAll(ctx context.Context, tokens []*Token, why, actor s
 // active before. Why is for people, and may be empty.
 func (d *Directory) SuspendAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
 	now := d.config.Now().Unix()
-	return d.revise(ctx, KindSuspended, tokens, why, actor, func(r *Record) error {
+	return d.revise(ctx, KindSuspended, tokens, actor, func(r *Record) (string, error) {
 		if r.State == Active {
 			r.State, r.Suspended, r.Why = Suspended, now, why
 		}
-		return nil
+		return why, nil
 	})
 }
 
 // ResumeAll lets suspended tokens in again, and returns those.
 func (d *Directory) ResumeAll(ctx context.Context, tokens []*Token, actor string) ([]*Token, error) {
 	now := d.config.Now().Unix()
-	return d.revise(ctx, KindResumed, tokens, "", actor, func(r *Record) error {
+	return d.revise(ctx, KindResumed, tokens, actor, func(r *Record) (string, error) {
 		if r.State == Suspended {
 			r.State, r.Suspended, r.Resumed, r.Why = Active, 0, now, ""
 		}
-		return nil
+		return "", nil
 	})
 }
 
@@ -276,15 +276,16 @@ func (d *Directory) Rename(ctx context.Context, id uuid.UUID, name, actor string
 		return nil, errorf(ErrInvalid, "%v", err)
 	}
 	return d.one(ctx, id, func(tokens []*Token) ([]*Token, error) {
-		return d.revise(ctx, KindRenamed, tokens, fmt.Sprintf("name=%q, before %q", name, tokens[0].Record().Name), actor, func(r *Record) error {
+		return d.revise(ctx, KindRenamed, tokens, actor, func(r *Record) (string, error) {
 			if r.State == Revoked {
-				return errorf(ErrConflict, "token %s is revoked, and keeps its name", id)
+				return "", errorf(ErrConflict, "token %s is revoked, and keeps its name", id)
 			}
 			if err := d.checkNew(r.Owner, name, id); err != nil {
-				return err
+				return "", err
 			}
+			before := r.Name
 			r.Name = name
-			return nil
+			return fmt.Sprintf("name=%q, before %q", name, before), nil
 		})
 	})
 }
@@ -297,25 +298,19 @@ func (d *Directory) SetLimits(ctx context.Context, id uuid.UUID, limits *Limits,
 
 // ChangeLimits is SetLimits of what change makes of the limits that a token has, which
 // it must leave as they are. Of several at once each is made of what the one before has
-// stored. Errors are of type *Error.
+// stored; so change must not call the directory. Errors are of type *Error.
 func (d *Directory) ChangeLimits(ctx context.Context, id uuid.UUID, change func(*Limits) *Limits, actor string) (*Token, error) {
-	d.limiting.Lock()
-	defer d.limiting.Unlock()
-	token, err := d.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	compiled, err := change(token.Record().Limits).compiled()
-	if err != nil {
-		return nil, errorf(ErrInvalid, "%v", err)
-	}
 	return d.one(ctx, id, func(tokens []*Token) ([]*Token, error) {
-		return d.revise(ctx, KindLimited, tokens, compiled.String(), actor, func(r *Record) error {
+		return d.revise(ctx, KindLimited, tokens, actor, func(r *Record) (string, error) {
+			compiled, err := change(r.Limits).compiled()
+			if err != nil {
+				return "", errorf(ErrInvalid, "%v", err)
+			}
 			if r.State == Revoked {
-				return errorf(ErrConflict, "token %s is revoked: its limits mean nothing any more", id)
+				return "", errorf(ErrConflict, "token %s is revoked: its limits mean nothing any more", id)
 			}
 			r.Limits = compiled
-			return nil
+			return compiled.String(), nil
 		})
 	})
 }
@@ -333,10 +328,11 @@ func (d *Directory) one(ctx context.Context, id uuid.UUID, change func([]*Token)
 }
 
 // revise replaces the records of tokens, each by what edit makes of a copy, and
-// returns the tokens whose records have changed. It does so in batches, as many as
-// fit into one of the store: after an error, all batches before are made, and none
-// of the rest.
-func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, detail, actor string, edit func(*Record) error) ([]*Token, error) {
+// returns the tokens whose records have changed. What edit returns is the detail of
+// the event; it is called with mu held, so that nothing changes meanwhile. It does so
+// in batches, as many as fit into one of the store: after an error, all batches before
+// are made, and none of the rest.
+func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, actor string, edit func(*Record) (detail string, err error)) ([]*Token, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var revised []*Token
@@ -353,7 +349,8 @@ func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, deta
 			}
 			record := *token.Record()
 			before := record
-			if err := edit(&record); err != nil {
+			detail, err := edit(&record)
+			if err != nil {
 				return revised, err
 			}
 			if record == before {

@@ -101,8 +101,6 @@ type Directory struct {
 	mu     sync.Mutex // orders all changes, and guards owners
 	owners owners
 
-	limiting sync.Mutex // held while limits are read, changed and stored
-
 	happened chan Event // of requests, which don't wait for what is done about them
 	stop     chan struct{}
 	done     chan struct{}
