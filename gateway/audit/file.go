@@ -307,14 +307,22 @@ func (l *Log) ready() error {
 	return nil
 }
 
-// rotate puts the file aside under the seq of its first line. The next write
-// begins a new one.
-func (l *Log) rotate() error {
+// sync makes all lines durable, also those that nobody waits for.
+func (l *Log) sync() error {
 	if err := l.file.Sync(); err != nil {
 		return err
 	}
 	head := l.head
 	l.synced.Store(&head)
+	return nil
+}
+
+// rotate puts the file aside under the seq of its first line. The next write
+// begins a new one.
+func (l *Log) rotate() error {
+	if err := l.sync(); err != nil {
+		return err
+	}
 	aside := asideName(l.path, l.first)
 	if _, err := os.Lstat(aside); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("putting the full file aside: there is a file %s already", aside)

@@ -43,12 +43,10 @@ func (l *Log) keepHead() error {
 	if l.o.Store == nil {
 		return nil
 	}
-	if l.file != nil && l.head != l.Head() { // notes, for which nobody waits
-		if err := l.file.Sync(); err != nil {
+	if l.file != nil && l.head != l.Head() {
+		if err := l.sync(); err != nil {
 			return fmt.Errorf("writing its last lines to the disk: %w", err)
 		}
-		head := l.head
-		l.synced.Store(&head)
 	}
 	head := l.Head()
 	if head == l.kept {

@@ -274,8 +274,11 @@ func classify(method, target string) policy.Need {
 	return policy.Classify(method, path, query)
 }
 
+// allRows are those of the core, and of plugins.
+var allRows = slices.Concat(rows, pageRows)
+
 func TestClassify(t *testing.T) {
-	for _, row := range rows {
+	for _, row := range allRows {
 		t.Run(row.name, func(t *testing.T) {
 			if got := classify(row.method, row.path).String(); got != row.want {
 				t.Errorf("Classify(%q, %q) = %q, want %q", row.method, row.path, got, row.want)

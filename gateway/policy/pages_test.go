@@ -244,16 +244,6 @@ var pageRows = []struct{ name, method, path, want string }{
 	{"Blue Ocean: search", "GET", "/blue/rest/search?q=type:pipeline", "admin"},
 }
 
-func TestClassifyPages(t *testing.T) {
-	for _, row := range pageRows {
-		t.Run(row.name, func(t *testing.T) {
-			if got := classify(row.method, row.path).String(); got != row.want {
-				t.Errorf("Classify(%q, %q) = %q, want %q", row.method, row.path, got, row.want)
-			}
-		})
-	}
-}
-
 // A page of a plugin is for the scope of its job, and for no other job, folder or scope.
 func TestPagesByScope(t *testing.T) {
 	for _, row := range []struct{ name, method, path, allowed, refused string }{
@@ -299,7 +289,7 @@ func TestPagesByScope(t *testing.T) {
 
 // Within a matrix project a configuration needs what the project does, or Admin.
 func TestClassifyCells(t *testing.T) {
-	for _, row := range append(rows[:len(rows):len(rows)], pageRows...) {
+	for _, row := range allRows {
 		const job = "/job/a"
 		if len(row.path) <= len(job) || row.path[:len(job)] != job || row.path[len(job)] != '/' || row.want == "admin" {
 			continue
@@ -316,7 +306,7 @@ func TestClassifyCells(t *testing.T) {
 // What is allowed of a page says nothing of what Stapler finds below it. Files are below by design, and so is all of the script
 // console and the CLI; below Blue Ocean's lists are jobs, by their names.
 func TestClassifyBelowPages(t *testing.T) {
-	for _, row := range append(rows[:len(rows):len(rows)], pageRows...) {
+	for _, row := range allRows {
 		path, _, _ := strings.Cut(row.path, "?")
 		path = strings.TrimSuffix(path, "/")
 		if strings.HasSuffix(path, "/pipelines") || strings.HasSuffix(path, "/branches") {

@@ -101,7 +101,7 @@ func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
 	f.Legacy, f.NeverUsed, f.Unending = yes("legacy"), yes("never_used"), yes("unending")
 	f.Unlimited, f.Disabled = yes("unlimited"), yes("disabled_user")
 	states := []string{
-		"", "active", string(RefusedRevoked), string(RefusedSuspended), string(RefusedExpired), string(RefusedSuperseded),
+		"", active, string(RefusedRevoked), string(RefusedSuspended), string(RefusedExpired), string(RefusedSuperseded),
 		string(RefusedOwner), string(RefusedLegacy), string(RefusedIdle), string(RefusedUses),
 	}
 	if f.Category != "" && category(f.Category) == nil {
@@ -121,7 +121,7 @@ func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
 // mistake would be expensive.
 func (f Filter) Wide() bool {
 	f.Revoked = false
-	if f.State == "active" {
+	if f.State == active {
 		f.State = ""
 	}
 	if strings.Trim(f.Name, "*?") == "" {
