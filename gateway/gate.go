@@ -396,7 +396,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	switch d.Class {
 	case ClassToken:
 		if registry := g.Live(); registry != nil {
-			r = registry.Begin(&f.flight, d.Token, w, r, now)
+			access := token.Access{Method: r.Method, Path: d.route.path, Query: r.URL.RawQuery, Addr: addr}
+			r = registry.Begin(&f.flight, d.Token, access, w, r, now)
 			defer func() {
 				if f.flight.End() {
 					panic(http.ErrAbortHandler) // or what came of the answer could look whole

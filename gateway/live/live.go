@@ -1,11 +1,10 @@
-// Package live ends what a token has open when the token is not admitted any more:
+// Package live ends in-flight requests of a token that is no longer valid for them:
 // WebSockets, CLI sessions, log streams, up- and downloads.
 //
-// A Registry knows the requests in flight. It looks through them twice a second,
-// and ends those of tokens that were revoked or suspended, have expired, or whose
-// owner was disabled: whatever Token.Admit refuses, so that nothing has to tell it.
-// A request that is over before pays for two locks that hardly anybody else takes,
-// and by HTTP/1 for no memory.
+// A Registry knows the in-flight requests. It polls them twice a second, and ends those
+// that Token.Continue refuses, so that no change of a token has to notify it. For all
+// others it notes that their token is in use. A request that ends within an interval
+// costs two locks that few other requests take, and by HTTP/1 no memory.
 //
 // The server has to know ConnContext.
 package live
@@ -57,6 +56,7 @@ type Request struct {
 	next, prev *Request
 	list       *list
 	token      *token.Token
+	access     token.Access // guarded by list.mu once the request has begun
 	w          http.ResponseWriter
 	ctx        context.Context
 	began      int64                    // Unix seconds
@@ -83,7 +83,7 @@ func New(now func() time.Time, log *slog.Logger, ended func()) *Registry {
 func (r *Registry) Close() {
 	close(r.stop)
 	<-r.done
-	r.endAll(func(*token.Token) string { return "the token store is closed" })
+	r.endAll(func(*Request) string { return "the token store is closed" })
 }
 
 // connKey is for the context.CancelFunc of a connection.
@@ -102,9 +102,9 @@ func ConnContext(ctx context.Context, _ net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, cancel)
 }
 
-// Begin adds a request of a token, and returns the request to go on with. End has to
-// be called before its handler returns.
-func (r *Registry) Begin(q *Request, t *token.Token, w http.ResponseWriter, req *http.Request, now time.Time) *http.Request {
+// Begin adds a request of a token that asks for access, and returns the request to go on
+// with. End has to be called before its handler returns.
+func (r *Registry) Begin(q *Request, t *token.Token, access token.Access, w http.ResponseWriter, req *http.Request, now time.Time) *http.Request {
 	if req.ProtoMajor != 1 {
 		// A reset says the same to the server, but has to wait behind what the client does
 		// not take from the connection.
@@ -112,7 +112,7 @@ func (r *Registry) Begin(q *Request, t *token.Token, w http.ResponseWriter, req 
 		ctx, q.cancel = context.WithCancel(req.Context())
 		req = req.WithContext(ctx)
 	}
-	q.token, q.w, q.ctx, q.began = t, w, req.Context(), now.Unix()
+	q.token, q.access, q.w, q.ctx, q.began = t, access, w, req.Context(), now.Unix()
 	q.list = &r.lists[r.turn.Add(1)%shards]
 	q.list.mu.Lock()
 	head := &q.list.head
@@ -163,17 +163,23 @@ func (r *Registry) run() {
 // Look ends what has to end, and returns how many that are. It is called each Interval.
 func (r *Registry) Look() int {
 	now := r.now()
-	return r.endAll(func(t *token.Token) string { return string(t.Admit(now)) })
+	return r.endAll(func(q *Request) string {
+		refusal := q.token.Continue(now, &q.access)
+		if refusal == "" {
+			q.token.InUse(now)
+		}
+		return string(refusal)
+	})
 }
 
-// endAll ends the requests for whose token there is a reason to.
-func (r *Registry) endAll(reason func(*token.Token) string) int {
+// endAll ends the requests for which there is a reason.
+func (r *Registry) endAll(reason func(*Request) string) int {
 	var doomed []*Request
 	for i := range r.lists {
 		l := &r.lists[i]
 		l.mu.Lock()
 		for q := l.head.next; q != &l.head; q = q.next {
-			why := reason(q.token)
+			why := reason(q)
 			if why == "" {
 				continue
 			}
@@ -197,7 +203,7 @@ func (r *Registry) endAll(reason func(*token.Token) string) int {
 
 func (r *Registry) tell(q *Request, why string) {
 	record := q.token.Record()
-	r.log.Info("a request that was under way is ended, because its token is not admitted any more",
+	r.log.Info("in-flight request ended, because its token is no longer valid for it",
 		"token_id", record.ID, "owner", string(record.Owner), "name", record.Name, "reason", why, "after_seconds", r.now().Unix()-q.began)
 }
 

@@ -25,6 +25,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
@@ -105,7 +106,7 @@ func newGate(t *testing.T) *gate {
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var q live.Request
-		r = g.Begin(&q, g.tokens[r.Header.Get("Token")], w, r, time.Now())
+		r = g.Begin(&q, g.tokens[r.Header.Get("Token")], token.Access{}, w, r, time.Now())
 		defer func() {
 			if q.End() {
 				panic(http.ErrAbortHandler)
@@ -388,8 +389,28 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// TestReasons: whatever Admit refuses ends a request, and is logged once.
+// access is what the requests of these tests ask of their tokens.
+var access = token.Access{Method: "POST", Path: "/job/team-a/build", Addr: "10.0.0.1"}
+
+// TestReasons: a token that is no longer valid for a request ends it, and that is logged
+// once. What only bounds new requests does not.
 func TestReasons(t *testing.T) {
+	limit := func(limits token.Limits) func(*testing.T, *world, *token.Token) {
+		return func(t *testing.T, w *world, tok *token.Token) {
+			t.Helper()
+			if _, err := w.tokens.SetLimits(t.Context(), tok.Record().ID, &limits, "test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	use := func(t *testing.T, w *world, tok *token.Token, times int) {
+		t.Helper()
+		for range times {
+			if refusal := tok.Use(usage.Use{Time: w.now(), Addr: access.Addr}); refusal != "" {
+				t.Fatalf("Use = %q", refusal)
+			}
+		}
+	}
 	for _, tt := range []struct {
 		name, reason string
 		end          func(t *testing.T, w *world, tok *token.Token)
@@ -400,7 +421,40 @@ func TestReasons(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"suspended", "suspended", func(t *testing.T, w *world, tok *token.Token) {
+			if _, err := w.tokens.SuspendAll(t.Context(), []*token.Token{tok}, "", "test"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"the owner is disabled", "owner disabled", func(t *testing.T, w *world, _ *token.Token) {
+			if _, err := w.tokens.SetDisabled(t.Context(), "alice", true, "test"); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"expired", "expired", func(_ *testing.T, w *world, _ *token.Token) { w.ahead.Store(int64(25 * time.Hour)) }},
+		{"the overlap of a rotation has ended", "superseded", func(t *testing.T, w *world, tok *token.Token) {
+			if _, _, _, err := w.tokens.Rotate(t.Context(), tok.Record().ID, token.Rotation{Overlap: "0"}); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"sources that don't include the address", "source", limit(token.Limits{Sources: []string{"192.0.2.0/24"}})},
+		{"sources that include the address", "", limit(token.Limits{Sources: []string{"10.0.0.0/8"}})},
+		{"scopes that don't cover the request", "scope", limit(token.Limits{Scopes: []string{"read"}})},
+		{"scopes that don't cover the request of an observed token", "", limit(token.Limits{Scopes: []string{"read"}, Observe: true})},
+		{"scopes that cover the request", "", limit(token.Limits{Scopes: []string{"build:team-a"}})},
+		{"all uses are spent", "", func(t *testing.T, w *world, tok *token.Token) {
+			limit(token.Limits{Uses: 2})(t, w, tok)
+			use(t, w, tok, 2)
+		}},
+		{"the rate is reached", "", func(t *testing.T, w *world, tok *token.Token) {
+			limit(token.Limits{Rate: 1})(t, w, tok)
+			use(t, w, tok, 1)
+		}},
+		{"no other request for longer than max_idle", "", func(t *testing.T, w *world, tok *token.Token) {
+			w.tokens.SetRules(token.Rules{MaxIdle: time.Hour})
+			use(t, w, tok, 1)
+			w.ahead.Store(int64(2 * time.Hour))
+		}},
 		{"the registry is closed", "the token store is closed", func(_ *testing.T, w *world, _ *token.Token) { w.close() }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -411,7 +465,7 @@ func TestReasons(t *testing.T) {
 				t.Error("Begun before Begin")
 			}
 			r := httptest.NewRequestWithContext(live.ConnContext(t.Context(), nil), "GET", "/", nil)
-			r = w.Begin(&q, tok, httptest.NewRecorder(), r, time.Now())
+			r = w.Begin(&q, tok, access, httptest.NewRecorder(), r, time.Now())
 			tt.end(t, w, tok)
 			w.Look()
 			w.Look()
@@ -441,12 +495,45 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+// TestOpenRequestIsUse: a token with an open request is not idle, and its idleness counts
+// from the end of that request.
+func TestOpenRequestIsUse(t *testing.T) {
+	w := newWorld(t)
+	w.tokens.SetRules(token.Rules{MaxIdle: time.Hour})
+	tok := w.create(t, "agent", "30d")
+	if refusal := tok.Use(usage.Use{Time: w.now(), Addr: access.Addr}); refusal != "" {
+		t.Fatal(refusal)
+	}
+	var q live.Request
+	w.Begin(&q, tok, access, httptest.NewRecorder(), httptest.NewRequestWithContext(live.ConnContext(t.Context(), nil), "GET", "/", nil), w.now())
+	for _, hours := range []time.Duration{2, 4, 6} {
+		w.ahead.Store(int64(hours * time.Hour))
+		w.Look()
+		if refusal := tok.Admit(w.now()); refusal != "" {
+			t.Errorf("after %d hours with an open request Admit = %q", hours, refusal)
+		}
+	}
+	if q.End() {
+		t.Error("the request was ended")
+	}
+	w.close()
+	for _, step := range []struct {
+		ahead time.Duration
+		want  token.Refusal
+	}{{6*time.Hour + 50*time.Minute, ""}, {7*time.Hour + time.Minute, token.RefusedIdle}} {
+		w.ahead.Store(int64(step.ahead))
+		if refusal := tok.Admit(w.now()); refusal != step.want {
+			t.Errorf("%v ahead: Admit = %q, want %q", step.ahead, refusal, step.want)
+		}
+	}
+}
+
 // TestLooksByItself: nobody has to call Look.
 func TestLooksByItself(t *testing.T) {
 	w := newWorld(t)
 	tok := w.create(t, "ci", "1d")
 	var q live.Request
-	r := w.Begin(&q, tok, httptest.NewRecorder(), httptest.NewRequestWithContext(live.ConnContext(t.Context(), nil), "GET", "/", nil), time.Now())
+	r := w.Begin(&q, tok, access, httptest.NewRecorder(), httptest.NewRequestWithContext(live.ConnContext(t.Context(), nil), "GET", "/", nil), time.Now())
 	defer q.End()
 	w.ahead.Store(int64(25 * time.Hour))
 	select {
@@ -475,7 +562,7 @@ func TestConcurrent(t *testing.T) {
 				r := httptest.NewRequestWithContext(live.ConnContext(t.Context(), nil), "GET", "/", nil)
 				r.ProtoMajor = 1 + n%2
 				var q live.Request
-				w.Begin(&q, tok, httptest.NewRecorder(), r, time.Now())
+				w.Begin(&q, tok, access, httptest.NewRecorder(), r, time.Now())
 				if n%50 == 0 {
 					w.Look()
 				}
@@ -502,7 +589,7 @@ func BenchmarkRegister(b *testing.B) {
 				q := new(live.Request)
 				for pb.Next() {
 					*q = live.Request{}
-					w.Begin(q, tok, rec, r, now)
+					w.Begin(q, tok, access, rec, r, now)
 					q.End()
 				}
 			})

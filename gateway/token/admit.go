@@ -5,14 +5,15 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/usage"
 )
 
-// A Refusal is the reason for which a token that exists is not admitted. It is
-// for the log; clients can't tell one from another.
+// A Refusal is the reason for which a token that exists is not admitted, or for which
+// its in-flight request ends.
 type Refusal string
 
-// The reasons that Admit knows.
+// The reasons that end in-flight requests, too: Continue returns them.
 const (
 	RefusedRevoked    Refusal = "revoked"
 	RefusedSuspended  Refusal = "suspended"
@@ -20,27 +21,25 @@ const (
 	RefusedSuperseded Refusal = "superseded" // expired, because another has replaced it
 	RefusedOwner      Refusal = "owner disabled"
 	RefusedLegacy     Refusal = "legacy"
-	RefusedIdle       Refusal = "idle"
+	RefusedSource     Refusal = "source"
+	RefusedScope      Refusal = "scope"
 )
 
-// The reasons that Use knows. Admit knows the second too, but only Use is exact.
+// The reasons that refuse new requests only. Admit doesn't know the rate, and only Use
+// is exact about the number of uses.
 const (
+	RefusedIdle Refusal = "idle"
 	RefusedRate Refusal = "rate"
 	RefusedUses Refusal = "used up"
 )
 
-// Admit returns "" if the token may be used at now, or why not.
+// Admit returns "" if a new request may use the token at now, else the reason.
 func (t *Token) Admit(now time.Time) Refusal {
-	r, rules := t.Record(), t.owner.directory.Rules()
-	if t.Profile().Disabled != 0 && r.State != Revoked {
-		return RefusedOwner
-	}
-	if refusal := r.Admit(now); refusal != "" {
+	if refusal := t.standing(now); refusal != "" {
 		return refusal
 	}
+	r, rules := t.Record(), t.owner.directory.Rules()
 	switch {
-	case r.Origin == Legacy && !rules.allowsLegacy(now):
-		return RefusedLegacy
 	case rules.MaxIdle != 0 && t.idleSince()+int64(rules.MaxIdle/time.Second) <= now.Unix():
 		return RefusedIdle
 	case r.Limits != nil && r.Limits.Uses != 0 && t.Uses().Count >= r.Limits.Uses:
@@ -49,7 +48,23 @@ func (t *Token) Admit(now time.Time) Refusal {
 	return ""
 }
 
-// Admit returns "" if the record alone has nothing against a use at now, or what.
+// standing returns "" if the token is valid at now, however much it is used, else the
+// reason.
+func (t *Token) standing(now time.Time) Refusal {
+	r := t.Record()
+	if t.Profile().Disabled != 0 && r.State != Revoked {
+		return RefusedOwner
+	}
+	if refusal := r.Admit(now); refusal != "" {
+		return refusal
+	}
+	if r.Origin == Legacy && !t.owner.directory.Rules().allowsLegacy(now) {
+		return RefusedLegacy
+	}
+	return ""
+}
+
+// Admit returns "" if the record alone allows a use at now, else the reason.
 func (r *Record) Admit(now time.Time) Refusal {
 	switch {
 	case r.State == Suspended:
@@ -62,6 +77,46 @@ func (r *Record) Admit(now time.Time) Refusal {
 		return RefusedSuperseded
 	}
 	return RefusedExpired
+}
+
+// An Access is what a request asks of its token. It is not for concurrent use.
+type Access struct {
+	Method, Path, Query string // as policy.Classify takes them
+	Addr                string // of the client
+
+	need       policy.Need
+	classified bool // need is set
+}
+
+// Continue returns "" if an in-flight request may go on at now, else the reason to end
+// it. The number of uses, the rate and idleness are no such reasons: they count requests
+// that begin, and an open request is itself a use.
+func (t *Token) Continue(now time.Time, a *Access) Refusal {
+	if refusal := t.standing(now); refusal != "" {
+		return refusal
+	}
+	r := t.Record()
+	if !r.AllowsSource(a.Addr) {
+		return RefusedSource
+	}
+	if !r.Scoped() || r.Observed() {
+		return ""
+	}
+	if !a.classified { // the token may have had no scopes when the request began
+		a.need, a.classified = policy.Classify(a.Method, a.Path, a.Query), true
+	}
+	if !r.Covers(a.need) {
+		return RefusedScope
+	}
+	return ""
+}
+
+// InUse notes that a request of the token is open at now, so that the token is not idle.
+// It keeps the moment to the minute, since each change of it is stored.
+func (t *Token) InUse(now time.Time) {
+	if c := t.uses.Load(); c != nil {
+		c.Touch(now, time.Minute)
+	}
 }
 
 // idleSince returns the Unix second from which on the token has not been used.

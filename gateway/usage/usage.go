@@ -129,6 +129,15 @@ func (c *Counter) from(addr string) (fresh bool) {
 	}
 }
 
+// Touch notes that a use that was counted before still goes on, if the last use that is
+// known is at least a step before now.
+func (c *Counter) Touch(now time.Time, step time.Duration) {
+	if unix := now.Unix(); unix-c.last.Load() >= int64(step/time.Second) {
+		c.last.Store(unix)
+		c.markDirty()
+	}
+}
+
 // Last returns when the token was last used, in Unix seconds; 0: never.
 func (c *Counter) Last() int64 { return c.last.Load() }
 

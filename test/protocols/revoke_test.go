@@ -346,7 +346,7 @@ func TestWhatIsOpenEndsWithItsToken(t *testing.T) {
 			}
 			told := 0
 			for line := range strings.Lines(s.Log()) {
-				if strings.Contains(line, "is ended, because its token is not admitted") && strings.Contains(line, made.ID) {
+				if strings.Contains(line, "in-flight request ended") && strings.Contains(line, made.ID) {
 					told++
 				}
 			}
@@ -357,8 +357,8 @@ func TestWhatIsOpenEndsWithItsToken(t *testing.T) {
 	}
 }
 
-// TestEachEndOfAToken: suspension, expiry, a disabled owner and the end of an overlap
-// end what is open as a revocation does.
+// TestEachEndOfAToken: suspension, expiry, a disabled owner, the end of an overlap, and
+// scopes or sources that no longer cover the request end it as a revocation does.
 func TestEachEndOfAToken(t *testing.T) {
 	s, pages := startWatched(t)
 	api := s.API()
@@ -380,6 +380,14 @@ func TestEachEndOfAToken(t *testing.T) {
 			return err
 		}},
 		{"expired", "alice", 2 * time.Second, func(string) error { return nil }},
+		{"narrower scopes", "alice", 0, func(id string) error {
+			_, err := api.LimitToken(t.Context(), id, admin.LimitsUpdate{Scopes: &[]string{"build:team-a"}, Actor: "test"})
+			return err
+		}},
+		{"other sources", "alice", 0, func(id string) error {
+			_, err := api.LimitToken(t.Context(), id, admin.LimitsUpdate{Sources: &[]string{"192.0.2.0/24"}, Actor: "test"})
+			return err
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			request := admin.CreateRequest{User: tt.user, Name: tt.name}
@@ -387,7 +395,7 @@ func TestEachEndOfAToken(t *testing.T) {
 				request.Expires = time.Now().Add(tt.life).UTC().Format(time.RFC3339)
 			}
 			c, made := s.by(t, s.versions(t)[0], request)
-			open := pages.open(t, c, "GET", "/tail", tt.name)
+			open := pages.open(t, c, "GET", "/tail", strings.ReplaceAll(tt.name, " ", "-"))
 			if err := tt.end(made.ID); err != nil {
 				t.Fatal(err)
 			}
@@ -397,6 +405,32 @@ func TestEachEndOfAToken(t *testing.T) {
 			}
 			open.ends(t, since)
 		})
+	}
+}
+
+// TestOpenRequestsOutliveTheLastUse: the last uses of a token get their whole answers,
+// also when the token has no use left while they are open.
+func TestOpenRequestsOutliveTheLastUse(t *testing.T) {
+	s, pages := startWatched(t)
+	v := s.versions(t)[0]
+	const uses = 5
+	bounded, _ := s.by(t, v, admin.CreateRequest{User: "alice", Name: "bounded", Limits: admin.Limits{MaxUses: uses, Rate: uses}})
+	var open []openEnd
+	for i := range uses {
+		open = append(open, pages.open(t, bounded, "POST", "/upload", "use-"+strconv.Itoa(i)))
+	}
+	if resp, _ := bounded.send(t, bounded.request(t, "GET", "/api/json", nil)); resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("status %d after the last use", resp.StatusCode)
+	}
+	// The end of another token shows that the gateway has looked at all open requests.
+	doomed, made := s.by(t, v, admin.CreateRequest{User: "alice", Name: "doomed"})
+	control := pages.open(t, doomed, "GET", "/tail", "control")
+	if _, err := s.API().RevokeToken(t.Context(), made.ID, "test"); err != nil {
+		t.Fatal(err)
+	}
+	control.ends(t, time.Now())
+	for _, o := range open {
+		o.isOpen(t)
 	}
 }
 
