@@ -337,7 +337,7 @@ func admitted(r *http.Request, d gateway.Decision) {
 // refused keeps a request with a token in its URL out of the access log, in which
 // Caddy's own formats would show it. The gate has logged it, without the URL.
 func refused(r *http.Request, d gateway.Decision) {
-	if d.Reason == gateway.ReasonTokenInQuery {
+	if d.Reason == gateway.ReasonTokenInURL {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 }

@@ -66,21 +66,36 @@ func isBasic(h http.Header) bool {
 	return strings.EqualFold(scheme, "Basic")
 }
 
-// LooksLikeToken tells whether a request is for Check to decide on as that of a
-// token client, whether or not the token is any good: all that is not clearly
-// without one is.
+// LooksLikeToken reports whether a request is for Check to decide on as that of a
+// token client, whether or not the token is any good: every request that presents
+// something like a token is one.
 func LooksLikeToken(r *http.Request, tokenHeader string) bool {
-	none := func(token.Digest) bool { return false }
 	_, reason := presented(r.Header, http.CanonicalHeaderKey(tokenHeader))
-	return reason != ReasonNone && reason != ReasonForeign || tokenInQuery(r.URL.RawQuery, none)
+	return reason != ReasonNone && reason != ReasonForeign || urlHoldsToken(r)
+}
+
+// foreign returns the reason for a credential that is no token. One that looks like
+// a damaged token is refused as such: its holder is a token client, whom a redirect
+// to the sign-in would tell nothing.
+func foreign(text string) Reason {
+	if token.Resembles(text) {
+		return ReasonMalformed
+	}
+	return ReasonForeign
 }
 
 func parseAuthorization(value string) (credential, Reason) {
-	scheme, rest, _ := strings.Cut(value, " ")
+	scheme, rest := value, ""
+	separator := strings.IndexAny(value, " \t")
+	if separator >= 0 {
+		scheme, rest = value[:separator], value[separator+1:]
+	}
 	basic, bearer := strings.EqualFold(scheme, "Basic"), strings.EqualFold(scheme, "Bearer")
 	switch {
 	case !basic && !bearer:
-		return credential{}, ReasonForeign
+		return credential{}, foreign(value)
+	case separator >= 0 && value[separator] == '\t': // Jenkins looks for a space
+		return credential{}, ReasonMalformed
 	case strings.Contains(rest, ","):
 		// Some clients join two headers into one (Spinnaker, with both a password and a
 		// token set). Neither Base64 nor a token holds a comma.
@@ -90,7 +105,7 @@ func parseAuthorization(value string) (credential, Reason) {
 	case bearer:
 		digest, err := token.Parse(rest)
 		if errors.Is(err, token.ErrShape) {
-			return credential{}, ReasonForeign
+			return credential{}, foreign(rest)
 		}
 		if err != nil {
 			return credential{}, ReasonMalformed
@@ -123,7 +138,11 @@ func parseAuthorization(value string) (credential, Reason) {
 		legacy = true
 	}
 	if errors.Is(err, token.ErrShape) {
-		return credential{}, ReasonForeign
+		// Some clients send a token as the user, with an empty password.
+		if token.ContainsAny(string(who)) {
+			return credential{}, ReasonMalformed
+		}
+		return credential{}, foreign(string(secret))
 	}
 	if err != nil {
 		return credential{}, ReasonMalformed
@@ -131,25 +150,52 @@ func parseAuthorization(value string) (credential, Reason) {
 	return credential{digest: digest, user: user.ID(who), named: true, legacy: legacy}, ""
 }
 
-// tokenInQuery tells whether a token travels in the URL, where it ends up in the
-// logs of everything on the way. A native token is certain by its checksum; of
-// the Jenkins format only one that exists counts, as any hex number could look
-// like it.
-func tokenInQuery(rawQuery string, known func(token.Digest) bool) bool {
-	if len(rawQuery) < 32 { // no token is shorter
-		return false
-	}
-	text := unescape(rawQuery)
-	if token.ContainsSecret(text) {
+// maxEscapes bounds how many times a URL within a URL is unescaped.
+const maxEscapes = 3
+
+// urlHoldsToken reports whether a token travels in the URL, where the logs of all
+// servers on the way keep it. It asks no directory: a request with a token that
+// exists and one with a token that does not get the same answer. A user or password
+// before the host is refused whatever it is, since RFC 9110 (section 4.2.4) lets no
+// client send one.
+func urlHoldsToken(r *http.Request) bool {
+	if r.URL.User != nil || strings.Contains(r.Host, "@") {
 		return true
 	}
-	notInToken := func(r rune) bool { return !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }
-	for piece := range strings.FieldsFuncSeq(text, notInToken) {
-		if digest, err := token.Parse(piece); err == nil && known(digest) {
+	return holdsToken(r.URL.Path) || holdsToken(r.URL.RawQuery) || holdsToken(r.URL.Opaque)
+}
+
+func holdsToken(text string) bool {
+	for range maxEscapes {
+		if len(text) < 34 { // no token is shorter
+			return false
+		}
+		if token.ContainsAny(text) {
 			return true
 		}
-		if digest, err := token.ParseLegacy(piece); err == nil && known(digest) {
-			return true
+		if !strings.Contains(text, "%") {
+			return false
+		}
+		text = unescape(text)
+	}
+	return token.ContainsAny(text)
+}
+
+// knownLegacyInURL reports whether a known token from before Jenkins 2.129 travels in
+// the URL. Any MD5 sum has its shape, so only one that exists counts; Check asks for
+// users only, since the answer would tell a stranger which of two tokens exists.
+func (g *Gate) knownLegacyInURL(r *http.Request) bool {
+	for _, text := range []string{r.URL.Path, r.URL.RawQuery} {
+		for range maxEscapes {
+			for digest := range token.LegacyDigests(text) {
+				if t, err := g.Lookup(digest); err == nil && t != nil && t.Record().Origin == token.Legacy {
+					return true
+				}
+			}
+			if !strings.Contains(text, "%") {
+				break
+			}
+			text = unescape(text)
 		}
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -90,13 +91,13 @@ func TestRefused(t *testing.T) {
 		{"scheme alone", authorization("Basic"), gateway.ReasonMalformed},
 		{"bearer alone", authorization("Bearer"), gateway.ReasonForeign},
 		{"another scheme", authorization("Digest username=alice"), gateway.ReasonForeign},
-		{"token without a scheme", authorization(good), gateway.ReasonForeign},
+		{"token without a scheme", authorization(good), gateway.ReasonMalformed},
 		{"broken Base64", authorization("Basic !!!!"), gateway.ReasonMalformed},
 		{"Base64 of the URL alphabet", authorization("Basic " + strings.Repeat("-_", 20)), gateway.ReasonMalformed},
 		{"Base64 with a blank", authorization("Basic " + encoded[:8] + " " + encoded[8:]), gateway.ReasonMalformed},
 		{"two blanks", authorization("Basic  " + encoded), gateway.ReasonMalformed},
-		{"two blanks, bearer", authorization("Bearer  " + good), gateway.ReasonForeign},
-		{"tab", authorization("Basic\t" + encoded), gateway.ReasonForeign},
+		{"two blanks, bearer", authorization("Bearer  " + good), gateway.ReasonMalformed},
+		{"tab", authorization("Basic\t" + encoded), gateway.ReasonMalformed},
 		{"bits behind the end", authorization("Basic " + flipLastBit(padded)), gateway.ReasonMalformed},
 		{"too much padding", authorization("Basic " + padded + "="), gateway.ReasonMalformed},
 		{"padding where none is", authorization("Basic " + strictness + "===="), gateway.ReasonMalformed},
@@ -105,21 +106,21 @@ func TestRefused(t *testing.T) {
 		{"no user", authorization(basicAuth("", good)), gateway.ReasonWrongUser},
 		{"NUL in the user", authorization(basicAuth("alice\x00", good)), gateway.ReasonWrongUser},
 		{"NUL before the token", authorization(basicAuth("alice", "\x00"+good[1:])), gateway.ReasonForeign},
-		{"NUL behind the token", authorization(basicAuth("alice", good+"\x00")), gateway.ReasonForeign},
+		{"NUL behind the token", authorization(basicAuth("alice", good+"\x00")), gateway.ReasonMalformed},
 		{"blank behind the user", authorization(basicAuth("alice ", good)), gateway.ReasonWrongUser},
-		{"line break behind the token", authorization(basicAuth("alice", good+"\n")), gateway.ReasonForeign},
+		{"line break behind the token", authorization(basicAuth("alice", good+"\n")), gateway.ReasonMalformed},
 		{"user not UTF-8", authorization(basicAuth("al\xffce", good)), gateway.ReasonWrongUser},
 		{"64 KiB", authorization("Basic " + strings.Repeat("A", 64<<10)), gateway.ReasonMalformed},
 		{"64 KiB, bearer", authorization("Bearer " + strings.Repeat("A", 64<<10)), gateway.ReasonMalformed},
 		{"64 KiB, no scheme", authorization(strings.Repeat("A", 64<<10)), gateway.ReasonForeign},
 		{"64 KiB of user", authorization(basicAuth(strings.Repeat("a", 48<<10), good)), gateway.ReasonMalformed},
-		{"token as user", authorization(basicAuth(good, "")), gateway.ReasonForeign},
-		{"token as user, with a dummy", authorization(basicAuth(good, "x-oauth-basic")), gateway.ReasonForeign},
+		{"token as user", authorization(basicAuth(good, "")), gateway.ReasonMalformed},
+		{"token as user, with a dummy", authorization(basicAuth(good, "x-oauth-basic")), gateway.ReasonMalformed},
 		{"token twice", authorization(basicAuth(good, good)), gateway.ReasonWrongUser},
 		{"password", authorization(basicAuth("alice", "hunter2")), gateway.ReasonForeign},
 		{"legacy token", authorization(basicAuth("alice", strings.Repeat("0a", 16))), gateway.ReasonForeign},
 		{"another user's token", authorization(basicAuth("bob", good)), gateway.ReasonWrongUser},
-		{"user with a colon", authorization(basicAuth("alice:x", good)), gateway.ReasonForeign},
+		{"user with a colon", authorization(basicAuth("alice:x", good)), gateway.ReasonMalformed},
 		{"unknown", authorization(basicAuth("alice", unknown)), gateway.ReasonUnknown},
 		{"unknown, bearer", authorization("Bearer " + unknown), gateway.ReasonUnknown},
 		{"unknown, own header", []string{"X-Api-Token: " + unknown}, gateway.ReasonUnknown},
@@ -128,9 +129,28 @@ func TestRefused(t *testing.T) {
 		{"expired, wrong user", authorization(basicAuth("bob", expired)), gateway.ReasonWrongUser},
 		{"revoked", authorization(basicAuth("alice", revoked)), gateway.ReasonRevoked},
 		{"revoked, bearer", authorization("Bearer " + revoked), gateway.ReasonRevoked},
-		{"last character lost", authorization(basicAuth("alice", good[:len(good)-1])), gateway.ReasonForeign},
-		{"last character twice", authorization(basicAuth("alice", good+good[len(good)-1:])), gateway.ReasonForeign},
+		{"last character lost", authorization(basicAuth("alice", good[:len(good)-1])), gateway.ReasonMalformed},
+		{"last character twice", authorization(basicAuth("alice", good+good[len(good)-1:])), gateway.ReasonMalformed},
 		{"checksum wrong", authorization(basicAuth("alice", flipCase(good))), gateway.ReasonMalformed},
+		{"last character lost, bearer", authorization("Bearer " + good[:len(good)-1]), gateway.ReasonMalformed},
+		{"half of a token", authorization("Bearer " + good[:20]), gateway.ReasonMalformed},
+		{"prefix of a token alone", authorization("Bearer cg_"), gateway.ReasonMalformed},
+		{"quoted", authorization(basicAuth("alice", `"`+good+`"`)), gateway.ReasonMalformed},
+		{"quoted, bearer", authorization(`Bearer "` + good + `"`), gateway.ReasonMalformed},
+		{"in angle brackets", authorization("Bearer <" + good + ">"), gateway.ReasonMalformed},
+		{"underscore escaped", authorization("Bearer cg%5F" + good[3:]), gateway.ReasonMalformed},
+		{"in capitals", authorization("Bearer " + strings.ToUpper(good)), gateway.ReasonMalformed},
+		{"name of a variable before it", authorization("Bearer TOKEN=" + good), gateway.ReasonMalformed},
+		{"scheme of another forge", authorization("token " + good), gateway.ReasonMalformed},
+		{"scheme of another forge, cut", authorization("token " + good[:30]), gateway.ReasonMalformed},
+		{"scheme twice", authorization("Bearer Bearer " + good), gateway.ReasonMalformed},
+		{"Jenkins format, last character lost", authorization(basicAuth("alice", unknownJenkins[:33])), gateway.ReasonMalformed},
+		{"Jenkins format, last character twice", authorization(basicAuth("alice", unknownJenkins+"a")), gateway.ReasonMalformed},
+		{"Jenkins format in capitals", authorization("Bearer " + strings.ToUpper(unknownJenkins[:2]+"abcdef"+unknownJenkins[8:])), gateway.ReasonMalformed},
+		{"Jenkins format, line break behind it", authorization(basicAuth("alice", unknownJenkins+"\r\n")), gateway.ReasonMalformed},
+		{"Jenkins format, another scheme", authorization("Token " + unknownJenkins), gateway.ReasonMalformed},
+		{"password that holds cg_", authorization(basicAuth("alice", "my-cg_word")), gateway.ReasonForeign},
+		{"password of 40 hex digits", authorization(basicAuth("alice", "11"+strings.Repeat("a", 38))), gateway.ReasonForeign},
 		{"own header empty", []string{"X-Api-Token: "}, gateway.ReasonMalformed},
 		{"own header with a scheme", []string{"X-Api-Token: Bearer " + good}, gateway.ReasonMalformed},
 		{"own header wrong, password right for Jenkins", []string{"X-Api-Token: x", "Authorization: " + basicAuth("alice", "hunter2")}, gateway.ReasonMalformed},
@@ -279,7 +299,11 @@ func TestTokenInQuery(t *testing.T) {
 		{"Jenkins format as a key", jenkins, true},
 		{"Jenkins format in userinfo", "url=https%3A%2F%2Falice%3A" + jenkins + "%40host", true},
 		{"Jenkins format with a plus", "x=a+" + jenkins + "+b", true},
-		{"Jenkins format, unknown", "x=" + token.NewSecret(token.Jenkins).Reveal(), false},
+		{"Jenkins format, unknown", "x=" + token.NewSecret(token.Jenkins).Reveal(), true},
+		{"escaped twice", "from=%2Fjob%3Fx%3Dcg%255F" + native[3:], true},
+		{"MD5", "x=d41d8cd98f00b204e9800998ecf8427e", false},
+		{"SHA-1", "x=11" + strings.Repeat("a", 38), false},
+		{"SHA-256", "x=" + strings.Repeat("11ab", 16), false},
 		{"trigger token", "token=abc", false},
 		{"trigger token of a word", "token=cg_build", false},
 		{"odd characters", "tree=jobs[name,url]&x=%zz&;&=", false},
@@ -305,6 +329,53 @@ func TestTokenInQuery(t *testing.T) {
 	}
 	s.hides("alice", native)
 	s.hides("alice", jenkins)
+}
+
+// A token that exists and one that does not get the same answer, wherever in the URL
+// they stand: the answer must not tell a stranger which of them is good.
+func TestTokenInURLIsNoOracle(t *testing.T) {
+	s := newSite(t, options{})
+	for _, format := range []string{"", "jenkins"} {
+		known := s.tokenAs(token.Request{User: "alice", Expires: "never", Format: format})
+		kind, _ := token.ParseFormat(format)
+		unknown := token.NewSecret(kind).Reveal()
+		for _, where := range []string{"/login?x=%s", "/job/a?token=%s", "/job/%s/build", "/job/a%%2F%s/", "/static/x/%s"} {
+			var dumps [2]string
+			for i, secret := range []string{known, unknown} {
+				a := s.send("GET", fmt.Sprintf(where, secret), "")
+				if a.StatusCode != http.StatusBadRequest {
+					t.Errorf("%s %s: status %d, want 400", format, where, a.StatusCode)
+				}
+				dumps[i] = a.dump()
+			}
+			if dumps[0] != dumps[1] {
+				t.Errorf("%s %s: a known token gets\n%s\nan unknown one\n%s", format, where, dumps[0], dumps[1])
+			}
+		}
+	}
+	s.untouched()
+}
+
+// A user before the host reaches neither Jenkins nor what stands between.
+func TestUserInfoInTarget(t *testing.T) {
+	gate, err := gateway.New(gateway.Config{Lookup: func(token.Digest) (*token.Token, error) { return nil, nil }, Anonymous: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"http://alice:secret@host/", "http://alice@host/api/json"} {
+		r := httptest.NewRequest("GET", target, nil)
+		if d := gate.Check(r); d.Reason != gateway.ReasonTokenInURL {
+			t.Errorf("Check(%s) = %q, want %q", target, d.Reason, gateway.ReasonTokenInURL)
+		}
+		if !gateway.LooksLikeToken(r, "") {
+			t.Errorf("LooksLikeToken(%s) = false: the sign-in would see it", target)
+		}
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Host = "alice:secret@host"
+	if d := gate.Check(r); d.Reason != gateway.ReasonTokenInURL {
+		t.Errorf("Check of Host %s = %q", r.Host, d.Reason)
+	}
 }
 
 func TestStoreNotOpen(t *testing.T) {

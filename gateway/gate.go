@@ -95,7 +95,7 @@ const (
 	ReasonUses         Reason = "a token that is used up"
 	ReasonPages        Reason = "a token on pages for people"
 	ReasonAmbiguous    Reason = "more than one credential"
-	ReasonTokenInQuery Reason = "a token in the URL"
+	ReasonTokenInURL   Reason = "a token in the URL"
 	ReasonPath         Reason = "a path that Jenkins could read otherwise"
 	ReasonOutside      Reason = "a path outside of Jenkins' context path"
 	ReasonCrossOrigin  Reason = "a request that a browser made for another site"
@@ -188,8 +188,8 @@ func (d *Decision) PathClass(r *http.Request) string {
 // changes nothing. Whether a session's crumb is right is left to ServeHTTP, as it
 // can stand in the body.
 func (g *Gate) Check(r *http.Request) Decision {
-	if tokenInQuery(r.URL.RawQuery, g.exists) {
-		return Decision{Reason: ReasonTokenInQuery}
+	if urlHoldsToken(r) {
+		return Decision{Reason: ReasonTokenInURL}
 	}
 	if g.Pages != nil && strings.HasPrefix(r.URL.Path, g.PagesPrefix) {
 		return g.checkPage(r)
@@ -216,6 +216,9 @@ func (g *Gate) Check(r *http.Request) Decision {
 	}
 	if d.Reason == "" && outside != nil {
 		d.Reason = ReasonOutside
+	}
+	if d.Reason == "" && d.User() != "" && g.knownLegacyInURL(r) {
+		d.Reason = ReasonTokenInURL
 	}
 	d.route = route
 	return d
@@ -342,11 +345,6 @@ func (g *Gate) checkOthers(r *http.Request, reason Reason, route route, outside 
 		return Decision{Class: ClassAnonymous}
 	}
 	return Decision{Reason: reason}
-}
-
-func (g *Gate) exists(digest token.Digest) bool {
-	t, err := g.Lookup(digest)
-	return err == nil && t != nil
 }
 
 // Next is the handler behind the gate.

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -86,14 +87,27 @@ func TestLegacyTokens(t *testing.T) {
 	}
 }
 
-// A legacy token is no more for a URL than any other.
-func TestLegacyTokenInQuery(t *testing.T) {
+// A legacy token is no more for a URL than any other. It has the shape of any MD5 sum,
+// so only a known one is refused, and only to a user: a stranger gets the same answer
+// to a known token and to an unknown one.
+func TestLegacyTokenInURL(t *testing.T) {
 	s := newSite(t, options{})
 	s.importLegacy(token.Rules{Legacy: token.LegacyAllowed})
-	if a := s.send("GET", "/api/json?token="+legacySecret, ""); a.StatusCode != http.StatusBadRequest {
-		t.Errorf("status %d, want 400", a.StatusCode)
+	auth := "Authorization: " + basicAuth("alice", s.token("alice"))
+	const md5 = "d41d8cd98f00b204e9800998ecf8427e"
+	for _, format := range []string{"/api/json?token=%s", "/job/%s/api/json", "/api/json?next=%%2Fx%%3Ftoken%%3D%s"} {
+		target := fmt.Sprintf(format, legacySecret)
+		s.jenkins.ResetRequests()
+		if a := s.send("GET", target, "", auth); a.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s by a user: status %d, want 400", target, a.StatusCode)
+		}
+		if a, b := s.send("GET", target, ""), s.send("GET", fmt.Sprintf(format, md5), ""); a.StatusCode != http.StatusUnauthorized || a.dump() != b.dump() {
+			t.Errorf("%s: a stranger gets\n%s\nfor a known token and\n%s\nfor another number", format, a.dump(), b.dump())
+		}
+		s.untouched()
+		s.send("GET", fmt.Sprintf(format, md5), "", auth)
+		s.only("GET")
 	}
-	s.untouched()
 	s.hides("alice", legacySecret)
 }
 

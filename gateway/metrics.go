@@ -49,7 +49,7 @@ var resultLabels = map[Reason]string{
 	ReasonUses:         "used_up",
 	ReasonPages:        "pages",
 	ReasonAmbiguous:    "ambiguous",
-	ReasonTokenInQuery: "token_in_url",
+	ReasonTokenInURL:   "token_in_url",
 	ReasonPath:         "path",
 	ReasonOutside:      "outside",
 	ReasonCrossOrigin:  "cross_origin",

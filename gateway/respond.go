@@ -64,7 +64,7 @@ var responses = map[Reason]response{
 	ReasonScope:        outOfScope,
 	ReasonPages:        forPeople,
 	ReasonAmbiguous:    ambiguous,
-	ReasonTokenInQuery: tokenInURL,
+	ReasonTokenInURL:   tokenInURL,
 	ReasonPath:         badPath,
 	ReasonOutside:      outside,
 	ReasonCrossOrigin:  crossOrigin,

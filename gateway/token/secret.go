@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"iter"
 	"log/slog"
 	"strings"
 )
@@ -233,4 +234,99 @@ func ContainsSecret(text string) bool {
 		}
 		text = text[at+len(nativePrefix):]
 	}
+}
+
+// ContainsAny reports whether text holds a secret of either format, known to the
+// gateway or not. A run of "11" and 32 lower-case hex digits is taken for one: MD5,
+// SHA-1 and SHA-256 in hex have 32, 40 and 64 digits, so no common value has 34.
+func ContainsAny(text string) bool {
+	if ContainsSecret(text) {
+		return true
+	}
+	for run := range alnumRuns(text) {
+		if len(run) != jenkinsLen {
+			continue
+		}
+		if _, err := Parse(run); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// LegacyDigests yields the digests of what could be tokens from before Jenkins
+// 2.129 in a text: all runs of 32 lower-case hex digits.
+func LegacyDigests(text string) iter.Seq[Digest] {
+	return func(yield func(Digest) bool) {
+		for run := range alnumRuns(text) {
+			if digest, err := ParseLegacy(run); err == nil && !yield(digest) {
+				return
+			}
+		}
+	}
+}
+
+// alnumRuns yields the longest runs of ASCII letters and digits that can hold a
+// token.
+func alnumRuns(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		start := 0
+		for i := 0; i <= len(text); i++ {
+			if i < len(text) && isAlnum(text[i]) {
+				continue
+			}
+			if i-start >= jenkinsLen-2 && !yield(text[start:i]) {
+				return
+			}
+			start = i + 1
+		}
+	}
+}
+
+func isAlnum(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+}
+
+// minNativeCut is how many letters and digits must follow "cg_" in the middle of a
+// text for it to be a damaged token, and not a word.
+const minNativeCut = 16
+
+// Resembles reports whether text is, or holds, a secret that was cut, quoted,
+// mistyped or copied with something around it. Such a credential must be refused as
+// a token's: its holder meant no other. All that begins with "cg_" resembles one,
+// and so do 33 to 35 hex digits that begin with "11".
+func Resembles(text string) bool {
+	around := func(r rune) bool { return r >= 0x80 || !isAlnum(byte(r)) }
+	begins := strings.ToLower(strings.TrimLeftFunc(text, around))
+	if strings.HasPrefix(begins, nativePrefix) || strings.HasPrefix(begins, "cg%5f") {
+		return true
+	}
+	inner := strings.TrimFunc(text, around)
+	if n := len(inner); n >= jenkinsLen-1 && n <= jenkinsLen+1 && strings.HasPrefix(inner, "11") && isHex(inner) {
+		return true
+	}
+	for rest := text; ; {
+		at := strings.Index(rest, nativePrefix)
+		if at < 0 {
+			break
+		}
+		rest = rest[at+len(nativePrefix):]
+		n := 0
+		for n < len(rest) && isAlnum(rest[n]) {
+			n++
+		}
+		if n >= minNativeCut {
+			return true
+		}
+	}
+	return ContainsAny(text)
+}
+
+func isHex(s string) bool {
+	for _, c := range []byte(s) {
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
+			return false
+		}
+	}
+	return true
 }
