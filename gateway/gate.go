@@ -304,6 +304,9 @@ var refusals = map[token.Refusal]Reason{
 	token.RefusedIdle:       ReasonIdle,
 	token.RefusedRate:       ReasonRate,
 	token.RefusedUses:       ReasonUses,
+	token.RefusedStore:      ReasonUnavailable,
+	token.RefusedSource:     ReasonSource,
+	token.RefusedScope:      ReasonScope,
 }
 
 // reasonOf returns the reason for a refusal. One that has none yet is refused all the

@@ -19,6 +19,9 @@ func TestRefusalsHaveReasons(t *testing.T) {
 		token.RefusedIdle:       ReasonIdle,
 		token.RefusedRate:       ReasonRate,
 		token.RefusedUses:       ReasonUses,
+		token.RefusedStore:      ReasonUnavailable,
+		token.RefusedSource:     ReasonSource,
+		token.RefusedScope:      ReasonScope,
 		"a new one":             ReasonUnknown,
 	} {
 		if got := reasonOf(refusal); got != want {

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -25,12 +26,13 @@ const (
 	RefusedScope      Refusal = "scope"
 )
 
-// The reasons that refuse new requests only. Admit doesn't know the rate, and only Use
-// is exact about the number of uses.
+// The reasons that refuse new requests only. Only Use knows the rate and the store, and
+// only Use is exact about the number of uses.
 const (
-	RefusedIdle Refusal = "idle"
-	RefusedRate Refusal = "rate"
-	RefusedUses Refusal = "used up"
+	RefusedIdle  Refusal = "idle"
+	RefusedRate  Refusal = "rate"
+	RefusedUses  Refusal = "used up"
+	RefusedStore Refusal = "store" // a bounded use can't be reserved
 )
 
 // Admit returns "" if a new request may use the token at now, else the reason.
@@ -155,9 +157,13 @@ func (t *Token) Use(u usage.Use) Refusal {
 	if capped {
 		bound = limits.Uses
 	}
-	counted, fresh := counter.Add(u, bound)
-	if !counted {
+	fresh, err := counter.Add(u, bound)
+	switch {
+	case errors.Is(err, usage.ErrSpent):
 		return RefusedUses
+	case err != nil:
+		d.config.Log.Error("request refused, because a use of its token can't be reserved", "token_id", record.ID, "error", err)
+		return RefusedStore
 	}
 	if fresh {
 		d.happen(Event{

@@ -300,7 +300,7 @@ func (d *Directory) SetLimits(ctx context.Context, id uuid.UUID, limits *Limits,
 // it must leave as they are. Of several at once each is made of what the one before has
 // stored; so change must not call the directory. Errors are of type *Error.
 func (d *Directory) ChangeLimits(ctx context.Context, id uuid.UUID, change func(*Limits) *Limits, actor string) (*Token, error) {
-	return d.one(ctx, id, func(tokens []*Token) ([]*Token, error) {
+	limited, err := d.one(ctx, id, func(tokens []*Token) ([]*Token, error) {
 		return d.revise(ctx, KindLimited, tokens, actor, func(r *Record) (string, error) {
 			compiled, err := change(r.Limits).compiled()
 			if err != nil {
@@ -313,6 +313,13 @@ func (d *Directory) ChangeLimits(ctx context.Context, id uuid.UUID, change func(
 			return compiled.String(), nil
 		})
 	})
+	if err == nil && limited.bound() != 0 {
+		// From now on each use is reserved. A crash must not lose those from before either.
+		if err := d.tracker.Flush(context.WithoutCancel(ctx)); err != nil {
+			d.config.Log.Error("use counts could not be stored; they are kept in memory and tried again", "error", err)
+		}
+	}
+	return limited, err
 }
 
 // one makes a change of the token of an id, and returns the token.

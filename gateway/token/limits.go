@@ -77,6 +77,14 @@ func (r *Record) Covers(need policy.Need) bool {
 	return r.Limits == nil || r.Limits.scopes == nil || r.Limits.scopes.Allows(need)
 }
 
+// bound returns how often a token may be used in all; 0: any number.
+func (t *Token) bound() uint64 {
+	if l := t.Record().Limits; l != nil {
+		return l.Uses
+	}
+	return 0
+}
+
 // Scoped tells whether a token has scopes at all.
 func (r *Record) Scoped() bool { return r.Limits != nil && r.Limits.scopes != nil }
 

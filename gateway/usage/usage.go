@@ -2,9 +2,14 @@
 //
 // A Counter is written by requests, without locks and without allocation but for
 // a new address or client. A Tracker carries what has changed to the store, in batches
-// at a fixed interval and once more when it is closed. What a crash can lose is
-// what was counted since the last batch, and nothing else; a clean stop loses
-// nothing.
+// at a fixed interval and once more when it is closed. A crash can lose what was counted
+// since the last batch, and nothing else; a clean stop loses nothing.
+//
+// A bound on uses holds over crashes: uses are reserved in the store before they are
+// granted, in blocks of a hundredth of the bound. A start after a crash takes all
+// reserved uses for spent, so a crash can cost a token one block. Up to a bound of 100
+// each use is reserved on its own, which is the one sync to disk that a request waits
+// for.
 package usage
 
 import (
@@ -44,6 +49,36 @@ type Total struct {
 	Addrs []string `cbor:"6,keyasint,omitempty"`
 }
 
+// A record is what the store holds of one token.
+type record struct {
+	Total
+	// Reserved is the count up to which uses may be granted, if that is more than Count.
+	// After a crash these uses count as made.
+	Reserved uint64 `cbor:"7,keyasint,omitempty"`
+}
+
+// ErrSpent is returned for a use beyond the bound.
+var ErrSpent = errors.New("all uses are spent")
+
+const (
+	// maxExact is the highest bound of which a crash loses no use.
+	maxExact = 100
+	// maxBlock bounds how many uses are reserved ahead.
+	maxBlock = 10_000
+	// minAhead is the smallest block that is renewed in the background.
+	minAhead = 16
+	// reserveTimeout bounds how long a request waits for its turn to reserve.
+	reserveTimeout = 10 * time.Second
+)
+
+// blockOf returns how many uses are reserved at once.
+func blockOf(bound uint64) uint64 {
+	if bound <= maxExact {
+		return 1
+	}
+	return min(bound/100, maxBlock)
+}
+
 // maxAddrs bounds how many addresses are known of a token. From one that has been
 // forgotten a use counts as the first again.
 const maxAddrs = 16
@@ -70,26 +105,91 @@ type Counter struct {
 
 	dirty atomic.Bool
 	next  *Counter // in the tracker's list of dirty counters
+
+	// What follows is used only with a bound. Uses up to reserved are in the store.
+	reserved  atomic.Uint64
+	asking    atomic.Uint64 // requests that wait for a reservation
+	renewing  atomic.Bool
+	storing   sync.Mutex // held while a total is stored, so that no older one replaces it
+	isBounded bool       // it is in Tracker.bounded; guarded by storing
 }
 
-// Add counts one use, unless there have been as many as bound already, which is 0
-// for none. Fresh tells that the address was not known before.
-func (c *Counter) Add(u Use, bound uint64) (counted, fresh bool) {
-	if bound == 0 {
-		c.count.Add(1)
-	} else {
-		for n := c.count.Load(); ; n = c.count.Load() {
-			if n >= bound {
-				return false, false
+// Take counts one use within a bound, of which nothing else is noted. It returns
+// ErrSpent if there is none left, or an error of the store if the use can't be reserved.
+func (c *Counter) Take(bound uint64) error {
+	block := blockOf(bound)
+	for {
+		n, reserved := c.count.Load(), c.reserved.Load()
+		switch {
+		case n >= bound:
+			return ErrSpent
+		case n >= reserved:
+			if err := c.reserve(bound); err != nil {
+				return err
 			}
-			if c.count.CompareAndSwap(n, n+1) {
-				break
+		case c.count.CompareAndSwap(n, n+1):
+			if block >= minAhead && reserved < bound && reserved-n <= block/2 && c.renewing.CompareAndSwap(false, true) {
+				c.tracker.renewSoon(renewal{c, bound})
 			}
+			c.markDirty()
+			return nil
 		}
 	}
+}
+
+// reserve stores that more uses may be granted, unless another request has done so.
+func (c *Counter) reserve(bound uint64) error {
+	c.asking.Add(1)
+	defer c.asking.Add(^uint64(0))
+	c.storing.Lock()
+	defer c.storing.Unlock()
+	if n := c.count.Load(); n >= bound || n < c.reserved.Load() {
+		return nil
+	}
+	return c.extend(bound)
+}
+
+// extend reserves the next block, and at least one use for each request that waits. The
+// caller holds storing.
+func (c *Counter) extend(bound uint64) error {
+	if !c.isBounded {
+		c.isBounded = true
+		c.tracker.addBounded(c)
+	}
+	total := c.Total()
+	if total.Count >= bound {
+		return nil
+	}
+	reserved := total.Count + min(bound-total.Count, max(blockOf(bound), c.asking.Load()))
+	ctx, cancel := context.WithTimeout(context.Background(), reserveTimeout)
+	defer cancel()
+	if _, err := c.tracker.store.Apply(ctx, change(c.id, record{total, reserved})); err != nil {
+		return fmt.Errorf("reserving uses of a token: %w", err)
+	}
+	c.reserved.Store(reserved)
+	return nil
+}
+
+// toStore returns the total with the reservation. The caller holds storing.
+func (c *Counter) toStore() record {
+	r := record{Total: c.Total()}
+	if reserved := c.reserved.Load(); reserved > r.Count {
+		r.Reserved = reserved
+	}
+	return r
+}
+
+// Add counts one use, within a bound if that is not 0: then it returns the errors of
+// Take. Fresh reports that the address was not known before.
+func (c *Counter) Add(u Use, bound uint64) (fresh bool, err error) {
+	if bound == 0 {
+		c.count.Add(1)
+	} else if err := c.Take(bound); err != nil {
+		return false, err
+	}
 	unix := u.Time.Unix()
-	if c.first.Load() == 0 {
-		c.first.CompareAndSwap(0, unix)
+	if first := c.first.Load(); first == 0 || unix < first { // a clock that was ahead is right again
+		c.first.CompareAndSwap(first, unix)
 	}
 	if c.last.Load() != unix {
 		c.last.Store(unix)
@@ -104,7 +204,7 @@ func (c *Counter) Add(u Use, bound uint64) (counted, fresh bool) {
 		}
 	}
 	c.markDirty()
-	return true, fresh
+	return fresh, nil
 }
 
 // from notes another address than that of the use before, and tells whether it was
@@ -150,6 +250,7 @@ func (c *Counter) markDirty() {
 // Total returns the uses so far, those not yet stored included.
 func (c *Counter) Total() Total {
 	t := Total{Count: c.count.Load(), First: c.first.Load(), Last: c.last.Load()}
+	t.First = min(t.First, t.Last) // requests write them one after the other
 	if addr := c.lastAddr.Load(); addr != nil {
 		t.LastAddr = *addr
 	}
@@ -183,7 +284,10 @@ func All(ctx context.Context, store storage.Store) iter.Seq2[Stored, error] {
 			}
 			stored := Stored{ID: id}
 			if err == nil {
-				err = cbor.Unmarshal(entry.Value, &stored.Total)
+				var r record
+				err = cbor.Unmarshal(entry.Value, &r)
+				stored.Total = r.Total
+				stored.Count = max(r.Count, r.Reserved)
 			}
 			if err != nil {
 				yield(Stored{}, fmt.Errorf("record %q: %w", entry.Key, err))
@@ -212,11 +316,22 @@ type Tracker struct {
 	done  chan struct{}
 
 	flushing sync.Mutex // one flush at a time; no request takes it
+
+	renewals chan renewal
+
+	mu      sync.Mutex // guards bounded
+	bounded []*Counter // those of which uses are reserved
+}
+
+// A renewal asks for the next block of a counter before the last one is used up.
+type renewal struct {
+	counter *Counter
+	bound   uint64
 }
 
 // NewTracker starts a tracker. Its owner closes it before the store.
 func NewTracker(store storage.Store, log *slog.Logger) *Tracker {
-	t := &Tracker{store: store, log: log, stop: make(chan struct{}), done: make(chan struct{})}
+	t := &Tracker{store: store, log: log, stop: make(chan struct{}), done: make(chan struct{}), renewals: make(chan renewal, 64)}
 	go t.run()
 	return t
 }
@@ -260,7 +375,10 @@ func (t *Tracker) run() {
 		select {
 		case <-tick.C:
 			t.flushOrWarn()
+		case r := <-t.renewals:
+			t.renew(r)
 		case <-t.stop:
+			t.release()
 			t.flushOrWarn()
 			return
 		}
@@ -270,6 +388,48 @@ func (t *Tracker) run() {
 func (t *Tracker) flushOrWarn() {
 	if err := t.Flush(context.Background()); err != nil {
 		t.log.Error("could not store the use counts of tokens; they are kept in memory and tried again", "error", err)
+	}
+}
+
+// renewSoon has a block renewed in the background. With no room for that, the request
+// that needs the block waits for it.
+func (t *Tracker) renewSoon(r renewal) {
+	select {
+	case t.renewals <- r:
+	default:
+		r.counter.renewing.Store(false)
+	}
+}
+
+func (t *Tracker) renew(r renewal) {
+	c := r.counter
+	c.storing.Lock()
+	err := c.extend(r.bound)
+	c.storing.Unlock()
+	c.renewing.Store(false)
+	if err != nil {
+		t.log.Error("uses of a token could not be reserved ahead", "token_id", c.id, "error", err)
+	}
+}
+
+func (t *Tracker) addBounded(c *Counter) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.bounded = append(t.bounded, c)
+}
+
+// release gives back the reserved uses that were not made: no request comes any more.
+func (t *Tracker) release() {
+	t.mu.Lock()
+	bounded := t.bounded
+	t.mu.Unlock()
+	for _, c := range bounded {
+		c.storing.Lock()
+		unused := c.reserved.Swap(0) > c.count.Load()
+		c.storing.Unlock()
+		if unused {
+			c.markDirty()
+		}
 	}
 }
 
@@ -288,10 +448,15 @@ func (t *Tracker) Flush(ctx context.Context) error {
 			// From here on a use makes the counter dirty again. One that saw it dirty
 			// before has been added already, so the total holds it.
 			c.dirty.Store(false)
+			c.storing.Lock()
 			taken = append(taken, c)
-			batch = append(batch, Change(c.id, c.Total()))
+			batch = append(batch, change(c.id, c.toStore()))
 		}
-		if _, err := t.store.Apply(ctx, batch...); err != nil {
+		_, err := t.store.Apply(ctx, batch...)
+		for _, c := range taken {
+			c.storing.Unlock()
+		}
+		if err != nil {
 			for _, c := range taken {
 				c.markDirty()
 			}
@@ -307,8 +472,10 @@ func (t *Tracker) Flush(ctx context.Context) error {
 }
 
 // Change returns what stores a total of a token.
-func Change(id uuid.UUID, total Total) storage.Change {
-	value, err := cbor.Marshal(total)
+func Change(id uuid.UUID, total Total) storage.Change { return change(id, record{Total: total}) }
+
+func change(id uuid.UUID, r record) storage.Change {
+	value, err := cbor.Marshal(r)
 	if err != nil {
 		panic(err) // numbers and strings always encode
 	}

@@ -190,7 +190,7 @@ func TestCountsAreExact(t *testing.T) {
 
 // A bound is exact, however uses interleave.
 func TestBoundIsExact(t *testing.T) {
-	const rounds, goroutines, bound = 300, 4, 500
+	const rounds, goroutines, bound = 20, 4, 500
 	tracker := usage.NewTracker(open(t, t.TempDir()), noLog)
 	defer tracker.Close()
 	for range rounds {
@@ -202,7 +202,7 @@ func TestBoundIsExact(t *testing.T) {
 			group.Go(func() {
 				<-begin
 				for range bound {
-					if ok, _ := counter.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, bound); ok {
+					if _, err := counter.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, bound); err == nil {
 						counted.Add(1)
 					}
 				}
@@ -216,6 +216,101 @@ func TestBoundIsExact(t *testing.T) {
 	}
 }
 
+// spent returns how many uses of a token a start after a crash would take for made.
+func spent(t *testing.T, store storage.Store, id uuid.UUID) uint64 {
+	t.Helper()
+	return stored(t, store)[id].Count
+}
+
+// Each use within a bound is in the store before it is granted. A crash costs at most one
+// block, and nothing up to a bound of 100. A clean stop costs nothing.
+func TestBoundHoldsOverCrashes(t *testing.T) {
+	for _, c := range []struct{ bound, block uint64 }{{1, 0}, {3, 0}, {100, 0}, {101, 1}, {1000, 10}, {5000, 50}} {
+		t.Run(fmt.Sprint(c.bound), func(t *testing.T) {
+			store, id := open(t, t.TempDir()), uuid.New()
+			tracker := usage.NewTracker(store, noLog)
+			counter := tracker.Counter(id, usage.Total{})
+			n := min(c.bound, 260)
+			for made := uint64(1); made <= n; made++ {
+				if _, err := counter.Add(usage.Use{Time: start}, c.bound); err != nil {
+					t.Fatal(err)
+				}
+				if made%7 == 0 {
+					if err := tracker.Flush(t.Context()); err != nil { // which must not store less
+						t.Fatal(err)
+					}
+				}
+				if got := spent(t, store, id); got < made || got > made+c.block {
+					t.Fatalf("after %d uses a crash leaves %d, want at most %d more", made, got, c.block)
+				}
+			}
+			tracker.Close()
+			if got := spent(t, store, id); got != n {
+				t.Errorf("after a clean stop %d uses are stored, want %d", got, n)
+			}
+		})
+	}
+}
+
+// Uses that wait for the store at the same time share a commit.
+func TestConcurrentUsesShareACommit(t *testing.T) {
+	const uses = 20
+	store := open(t, t.TempDir())
+	tracker := usage.NewTracker(store, noLog)
+	defer tracker.Close()
+	counter := tracker.Counter(uuid.New(), usage.Total{})
+	store.mu.Lock() // the first use waits in the store, and the others for the first
+	var group sync.WaitGroup
+	for range uses {
+		group.Go(func() {
+			if _, err := counter.Add(usage.Use{Time: start}, uses); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for counter.Asking() != uses {
+		time.Sleep(time.Millisecond)
+	}
+	store.mu.Unlock()
+	group.Wait()
+	if got := store.batches(); len(got) > 2 {
+		t.Errorf("%d uses took %d commits, want at most 2", uses, len(got))
+	}
+	if _, err := counter.Add(usage.Use{Time: start}, uses); !errors.Is(err, usage.ErrSpent) {
+		t.Errorf("a use beyond the bound: %v, want %v", err, usage.ErrSpent)
+	}
+}
+
+// A use that can't be reserved is not granted, and is not lost.
+func TestUseThatCannotBeReserved(t *testing.T) {
+	store := open(t, t.TempDir())
+	tracker := usage.NewTracker(store, noLog)
+	defer tracker.Close()
+	counter := tracker.Counter(uuid.New(), usage.Total{})
+	full := errors.New("disk full")
+	store.fail(full)
+	if _, err := counter.Add(usage.Use{Time: start}, 1); !errors.Is(err, full) {
+		t.Errorf("Add = %v, want %v", err, full)
+	}
+	store.fail(nil)
+	if _, err := counter.Add(usage.Use{Time: start}, 1); err != nil {
+		t.Errorf("the use after that: %v", err)
+	}
+}
+
+// The first use is never after the last, whatever the clock does.
+func TestLastIsNotBeforeFirst(t *testing.T) {
+	tracker := usage.NewTracker(open(t, t.TempDir()), noLog)
+	defer tracker.Close()
+	counter := tracker.Counter(uuid.New(), usage.Total{})
+	for _, ahead := range []time.Duration{8760 * time.Hour, 0, time.Minute, -time.Hour} {
+		counter.Add(usage.Use{Time: start.Add(ahead)}, 0)
+		if got := counter.Total(); got.First > got.Last {
+			t.Errorf("%v ahead: first %d, last %d", ahead, got.First, got.Last)
+		}
+	}
+}
+
 // Sixteen addresses are known, and the one known longest is forgotten first.
 func TestAddresses(t *testing.T) {
 	tracker := usage.NewTracker(open(t, t.TempDir()), noLog)
@@ -224,7 +319,7 @@ func TestAddresses(t *testing.T) {
 	var want []string
 	for i := range 40 {
 		addr := fmt.Sprintf("10.0.0.%d", i)
-		if _, fresh := counter.Add(usage.Use{Time: start, Addr: addr}, 0); !fresh {
+		if fresh, _ := counter.Add(usage.Use{Time: start, Addr: addr}, 0); !fresh {
 			t.Errorf("%s is not new", addr)
 		}
 		if want = append(want, addr); len(want) > 16 {
@@ -237,7 +332,7 @@ func TestAddresses(t *testing.T) {
 	before := counter.Total()
 	again := tracker.Counter(uuid.New(), before)
 	for _, addr := range want {
-		if _, fresh := again.Add(usage.Use{Time: start, Addr: addr}, 0); fresh {
+		if fresh, _ := again.Add(usage.Use{Time: start, Addr: addr}, 0); fresh {
 			t.Errorf("%s is new to a counter that goes on from where it is known", addr)
 		}
 	}
@@ -246,7 +341,7 @@ func TestAddresses(t *testing.T) {
 	}
 	// A total from before addresses were kept has the last one alone.
 	old := tracker.Counter(uuid.New(), usage.Total{Count: 1, LastAddr: "10.0.0.1"})
-	if _, fresh := old.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, 0); fresh {
+	if fresh, _ := old.Add(usage.Use{Time: start, Addr: "10.0.0.1"}, 0); fresh {
 		t.Error("the last address is new")
 	}
 }

@@ -3,7 +3,13 @@ package blackbox_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
@@ -94,6 +100,92 @@ func TestAcknowledgedChangesSurviveKills(t *testing.T) {
 			call{user: "alice", secret: secrets[id]}.want(t, g.URL, want)
 		}
 	}
+}
+
+// TestUseLimitHoldsOverKills: a gateway is killed while clients use tokens that have a use
+// limit. Jenkins never gets more requests than the limit, and a kill costs no more uses
+// than were in flight, or one block of a higher limit. CRUMBGATE_KILLS sets how
+// often; default: 12.
+func TestUseLimitHoldsOverKills(t *testing.T) {
+	const clients = 4
+	kills := 12
+	if text := os.Getenv("CRUMBGATE_KILLS"); text != "" {
+		var err error
+		if kills, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var acted [2]atomic.Int64 // what reached Jenkins, by token
+	jenkins := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if which, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/job/")); err == nil {
+			acted[which].Add(1)
+		}
+	}))
+	defer jenkins.Close()
+	g := gatewaytest.New(t, jenkins.URL, gatewaytest.Smallest)
+	g.Start(t)
+	limits, lost := [2]uint64{100, 1000}, [2]int64{clients, 10 + clients} // a kill may cost so many
+	var secrets, ids [2]string
+	renew := func(which, round int) {
+		made, err := g.API().CreateToken(t.Context(), admin.CreateRequest{
+			User: "alice", Name: fmt.Sprintf("%d-%d", which, round), Limits: admin.Limits{MaxUses: limits[which]},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets[which], ids[which] = made.Secret, made.ID
+		acted[which].Store(0)
+	}
+	var since [2]int // kills since the token was made
+	rounds, total := [2]int{}, int64(0)
+	renew(0, 0)
+	renew(1, 0)
+	for range kills {
+		var using sync.WaitGroup
+		var answered atomic.Int64
+		enough, after := make(chan struct{}), 1+rand.Int64N(60)
+		for which := range secrets {
+			for range clients {
+				using.Go(func() {
+					for {
+						reply, err := call{secret: secrets[which], path: fmt.Sprintf("/job/%d", which)}.try(g.URL)
+						if err != nil {
+							return // killed
+						}
+						if (reply.status == http.StatusOK || reply.status == http.StatusUnauthorized) && answered.Add(1) == after {
+							close(enough)
+						}
+					}
+				})
+			}
+		}
+		<-enough
+		g.Kill(t)
+		using.Wait()
+		g.Start(t)
+		for which := range secrets {
+			since[which]++
+			token, err := g.API().Token(t.Context(), ids[which])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := acted[which].Load()
+			if n > int64(token.Uses.Count) || token.Uses.Count > limits[which] {
+				t.Fatalf("limit %d: Jenkins got %d requests, and %d uses are counted", limits[which], n, token.Uses.Count)
+			}
+			if most := n + int64(since[which])*lost[which]; int64(token.Uses.Count) > most {
+				t.Errorf("limit %d: Jenkins got %d requests in %d kills, and %d uses are counted, want at most %d", limits[which], n, since[which], token.Uses.Count, most)
+			}
+			if token.Uses.Count == limits[which] {
+				call{secret: secrets[which], path: fmt.Sprintf("/job/%d", which)}.want(t, g.URL, http.StatusUnauthorized)
+				total += n
+				rounds[which]++
+				since[which] = 0
+				renew(which, rounds[which])
+			}
+		}
+	}
+	t.Logf("%d kills; %d and %d tokens were used up, by %d requests; no limit was exceeded", kills, rounds[0], rounds[1], total)
 }
 
 func TestCleanStopLosesNoUseCount(t *testing.T) {
