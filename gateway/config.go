@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
@@ -105,7 +106,7 @@ type Config struct {
 	RefreshCrumbs bool
 	// Anonymous lets requests go on that nobody is known to be from.
 	Anonymous bool
-	// Public and CrumbExempt open and close entries of the Catalogue, or open paths of
+	// Public and CrumbExempt open and close entries of endpoint.Catalogue, or open paths of
 	// one's own: "name", "-name", "/path", "/path/*".
 	Public, CrumbExempt []string
 	// Webhooks open the endpoints of a forge to requests that it has signed.
@@ -235,7 +236,7 @@ func (c Config) Defaulted() (Config, error) {
 		}
 		c.JenkinsOrigin = u.Scheme + "://" + u.Host
 	}
-	if _, err := newOpenings(c.Public, c.CrumbExempt, slices.Collect(maps.Keys(c.Webhooks))); err != nil {
+	if _, err := endpoint.Open(c.Public, c.CrumbExempt, slices.Collect(maps.Keys(c.Webhooks))); err != nil {
 		return c, err
 	}
 	for _, origin := range c.TrustedOrigins {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/usage"
@@ -26,7 +27,7 @@ import (
 type Gate struct {
 	Config
 	scrubber *scrubber
-	openings *openings
+	openings *endpoint.Openings
 	cors     *http.CrossOriginProtection
 	broker   *crumb.Broker // sessions of token clients, which the gate holds
 	people   *people       // what is known of those who hold theirs
@@ -55,7 +56,7 @@ func New(config Config) (*Gate, error) {
 			return nil, fmt.Errorf("trusted_origins: %w", err)
 		}
 	}
-	if g.openings, err = newOpenings(c.Public, c.CrumbExempt, slices.Collect(maps.Keys(c.Webhooks))); err != nil {
+	if g.openings, err = endpoint.Open(c.Public, c.CrumbExempt, slices.Collect(maps.Keys(c.Webhooks))); err != nil {
 		return nil, err
 	}
 	if g.broker, err = crumb.NewBroker(c.MaxSessions, c.CrumbTimeout); err != nil {
@@ -158,7 +159,12 @@ type Decision struct {
 	// route is the path as Jenkins dispatches it.
 	route route
 	// opening is why a request without a user is let in.
-	opening *Entry
+	opening *endpoint.Entry
+	// signed is the endpoint whose forge must have signed the request, whoever sends it.
+	signed *endpoint.Entry
+	// anonymous tells that a token's scopes don't cover the request, which goes on because
+	// it would without any credential, and as if it had none.
+	anonymous bool
 	// page tells that the request is for the gateway's own pages.
 	page bool
 }
@@ -167,6 +173,9 @@ type Decision struct {
 func (d *Decision) User() user.ID {
 	switch d.Class {
 	case ClassToken:
+		if d.anonymous {
+			return ""
+		}
 		return d.Token.Record().Owner
 	case ClassSession:
 		return d.Person.User
@@ -219,6 +228,9 @@ func (g *Gate) Check(r *http.Request) Decision {
 	}
 	if d.Reason == "" && d.User() != "" && g.knownLegacyInURL(r) {
 		d.Reason = ReasonTokenInURL
+	}
+	if d.Reason == "" {
+		d.signed, _ = g.openings.Signed(route.path)
 	}
 	d.route = route
 	return d
@@ -282,15 +294,38 @@ func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t 
 		}
 	}
 	if d.Reason == "" && record.Scoped() {
-		d.Need = policy.Classify(r.Method, route.path, r.URL.RawQuery)
-		covered := record.Covers(d.Need)
-		d.observed = record.Observed()
-		d.Uncovered = !covered && d.observed
-		if !covered && !d.Uncovered {
-			d.Reason = ReasonScope
-		}
+		g.checkScopes(r, route, &d)
 	}
 	return d
+}
+
+// checkScopes compares what a request needs with the scopes of its token. On an open
+// endpoint a token is never worse than no credential: what its scopes don't cover goes
+// on as anonymous.
+func (g *Gate) checkScopes(r *http.Request, route route, d *Decision) {
+	record := d.Token.Record()
+	d.Need = policy.Classify(r.Method, route.path, r.URL.RawQuery)
+	if record.Covers(d.Need) {
+		d.observed = record.Observed()
+		return
+	}
+	opening := g.open(r, route)
+	switch {
+	case opening != nil && (opening.SameForAll || !record.Observed()):
+		d.opening, d.anonymous = opening, true
+	case record.Observed():
+		d.observed, d.Uncovered = true, true
+	default:
+		d.Reason = ReasonScope
+	}
+}
+
+// open returns the entry by which a request needs no user; nil if it needs one.
+func (g *Gate) open(r *http.Request, route route) *endpoint.Entry {
+	if !isSafe(r.Method) && r.Method != http.MethodPost {
+		return nil
+	}
+	return g.openings.Public(route.path, r.URL.RawQuery)
 }
 
 // refusals are the reasons of package token in our words.
@@ -338,11 +373,13 @@ func (g *Gate) checkOthers(r *http.Request, reason Reason, route route, outside 
 	case outside != nil && !g.Anonymous:
 		return Decision{Reason: reason}
 	}
-	opening := g.openings.public(route, r.URL.RawQuery)
-	switch signed := g.openings.signed(route); {
-	case signed != nil:
-		return Decision{Class: ClassWebhook, opening: signed}
-	case opening != nil && (isSafe(r.Method) || r.Method == http.MethodPost) && (reason == ReasonNone || opening.KeepsAuthorization && !isBasic(r.Header)):
+	if _, open := g.openings.Signed(route.path); open {
+		return Decision{Class: ClassWebhook}
+	}
+	switch opening := g.open(r, route); {
+	case opening != nil && !(g.Shadow && isBasic(r.Header)):
+		// A password can't be checked here, so it is dropped. Browsers send it with every
+		// request once they have been asked for it, and would ask again after a 401.
 		return Decision{Class: ClassPublic, opening: opening}
 	case g.Anonymous && reason == ReasonNone:
 		return Decision{Class: ClassAnonymous}
@@ -366,8 +403,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 		g.refuse(w, r, d)
 		return nil
 	}
-	if d.Class == ClassWebhook {
-		release, reason, err := g.verifySignature(w, r, d.opening.Signed)
+	if d.signed != nil {
+		release, reason, err := g.verifySignature(w, r, d.signed)
 		if reason != "" {
 			d.Reason, d.Err = reason, err
 			g.refuse(w, r, d)
@@ -405,6 +442,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 				}
 			}()
 		}
+		if d.anonymous {
+			return f.nobody(w, r)
+		}
 		return f.token(w, r)
 	case ClassSession:
 		return f.session(w, r)
@@ -438,10 +478,13 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision) {
 	refuse(w, r, d)
 }
 
-// verifySignature checks that a webhook comes from who knows the secret. The body
-// goes on as it came; release gives back the memory that it takes.
-func (g *Gate) verifySignature(w http.ResponseWriter, r *http.Request, kind webhook.Kind) (release func(), _ Reason, _ error) {
-	release, err := g.Webhooks[kind].Verify(w, r)
+// verifySignature checks that a webhook comes from a forge that knows the secret. The
+// body goes on as it came; release gives back the memory that it takes.
+func (g *Gate) verifySignature(w http.ResponseWriter, r *http.Request, e *endpoint.Entry) (release func(), _ Reason, _ error) {
+	if err := e.CheckSignedQuery(r.URL.RawQuery); err != nil {
+		return nil, ReasonSignature, err
+	}
+	release, err := g.Webhooks[e.Signed].Verify(w, r)
 	switch {
 	case err == nil:
 		return release, "", nil

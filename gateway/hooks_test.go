@@ -6,7 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +24,8 @@ const (
 	hookSecret = "a-secret-of-the-forge"
 	hookLimit  = 64 << 10
 )
+
+const contentJSON = "Content-Type: application/json"
 
 // signingKey is that of a signing token of GitLab.
 var signingKey = bytes.Repeat([]byte{7}, 32)
@@ -53,17 +58,17 @@ func mac(key []byte, text string) []byte {
 // hub signs as GitHub and Bitbucket do.
 func hub(header string) func(body string) []string {
 	return func(body string) []string {
-		return []string{header + ": sha256=" + hex.EncodeToString(mac([]byte(hookSecret), body))}
+		return []string{contentJSON, header + ": sha256=" + hex.EncodeToString(mac([]byte(hookSecret), body))}
 	}
 }
 
-func gitlabToken(string) []string { return []string{"X-Gitlab-Token: " + hookSecret} }
+func gitlabToken(string) []string { return []string{contentJSON, "X-Gitlab-Token: " + hookSecret} }
 
 // standard signs as GitLab does with a signing token.
 func standard(body string) []string {
 	now := strconv.FormatInt(time.Now().Unix(), 10)
 	return []string{
-		"Webhook-Id: msg_1", "Webhook-Timestamp: " + now,
+		contentJSON, "Webhook-Id: msg_1", "Webhook-Timestamp: " + now,
 		"Webhook-Signature: v1," + base64.StdEncoding.EncodeToString(mac(signingKey, "msg_1."+now+"."+body)),
 	}
 }
@@ -95,7 +100,7 @@ func TestWebhooksReachJenkins(t *testing.T) {
 				s := newPeopleSite(t, options{gate: withWebhooks(t, forge.kind)})
 				for _, chunked := range []bool{false, true} {
 					s.jenkins.ResetRequests()
-					headers := append(forge.sign(body), "Content-Type: application/json", "X-Github-Event: push", "X-Forwarded-User: admin",
+					headers := append(forge.sign(body), "X-Github-Event: push", "X-Forwarded-User: admin",
 						"Authorization: Basic YWRtaW46YWRtaW4=", "Cookie: remember-me=x; a=b")
 					var sent answer
 					if chunked {
@@ -210,5 +215,112 @@ func TestWebhooksStayClosed(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Once a forge has a secret, its endpoints take nothing from anybody that it has not
+// signed: a token's and a signed-in user's requests must be signed as well.
+func TestSignedEndpointsAreClosedToAllThatIsUnsigned(t *testing.T) {
+	for _, forge := range forges {
+		t.Run(forge.name, func(t *testing.T) {
+			s := newPeopleSite(t, options{gate: withWebhooks(t, forge.kind)})
+			senders := map[string]string{
+				"a token":                      s.auth("alice"),
+				"a token alone":                "Authorization: Bearer " + s.token("alice"),
+				"a token for webhooks":         s.scoped("webhook"),
+				"a token for builds":           s.scoped("build"),
+				"a token for something else":   s.scoped("artifacts:x"),
+				"a signed-in user":             ssoHeader + ": carol",
+				"no user":                      "A: b",
+				"a password":                   "Authorization: " + basicAuth("alice", "sesame"),
+				"a signed-in user with a page": ssoHeader + ": carol\r\nSec-Fetch-Site: same-origin",
+			}
+			for name, sender := range senders {
+				for _, method := range []string{"POST", "GET", "PUT"} {
+					s.jenkins.ResetRequests()
+					headers := append(strings.Split(sender, "\r\n"), contentJSON, "X-Github-Event: push")
+					a := s.send(method, forge.path, payload, headers...)
+					if a.StatusCode != http.StatusForbidden {
+						t.Errorf("%s by %s: the client got\n%s", method, name, a.dump())
+					}
+					if s.reached() {
+						t.Errorf("%s by %s, unsigned, reached Jenkins", method, name)
+					}
+				}
+			}
+			for name, user := range map[string]string{"a token": "alice", "a token for webhooks": "alice", "a signed-in user": "carol", "no user": "anonymous", "a password": "anonymous"} {
+				s.jenkins.ResetRequests()
+				a := s.send("POST", forge.path, payload, append(forge.sign(payload), senders[name])...)
+				if name == "a token for webhooks" && strings.HasPrefix(forge.path, "/project/") {
+					continue
+				}
+				got := slices.DeleteFunc(s.jenkins.Requests(), func(r jenkinstest.Request) bool { return r.Path == "/crumbIssuer/api/json" })
+				if len(got) != 1 || got[0].User != user || got[0].BodyLen != int64(len(payload)) {
+					t.Errorf("signed, by %s: Jenkins got %+v; the client\n%s", name, got, a.dump())
+				}
+			}
+		})
+	}
+}
+
+// A signature covers the body and nothing else; what a plugin could read in its place
+// is refused.
+func TestSignedRequestsSayNothingBesideTheirBody(t *testing.T) {
+	form := "payload=" + url.QueryEscape(`{"a":1}`)
+	const json = `{"commits":[{"message":"&payload=%7B%7D&"}]}`
+	for _, row := range []struct {
+		forge       int
+		query, body string
+		contentType []string
+		more        []string
+		admitted    bool
+	}{
+		{forge: 0, body: json, contentType: []string{"application/json"}, admitted: true},
+		{forge: 0, body: json, contentType: []string{"application/json; charset=UTF-8"}, admitted: true},
+		{forge: 0, body: form, contentType: []string{"application/x-www-form-urlencoded"}, admitted: true},
+		{forge: 0, body: form, contentType: []string{"application/x-www-form-urlencoded"}, query: "payload=%7B%7D"},
+		{forge: 0, body: json, contentType: []string{"application/json"}, query: "x"},
+		{forge: 0, body: json, contentType: []string{"application/x-www-form-urlencoded"}},
+		{forge: 0, body: form, contentType: []string{"application/json"}},
+		{forge: 0, body: json, contentType: []string{"text/plain"}},
+		{forge: 0, body: json, contentType: []string{"multipart/form-data; boundary=x"}},
+		{forge: 0, body: json, contentType: []string{"application/json; charset=utf-16"}},
+		{forge: 0, body: json, contentType: []string{"application/json; charset=utf-8; x=y"}},
+		{forge: 0, body: json, contentType: []string{"application/json", "application/x-www-form-urlencoded"}},
+		{forge: 0, body: json},
+		{forge: 0, body: json, contentType: []string{"application/json"}, more: []string{"X-GitHub-Event: push", "X-GitHub-Event: issue_comment"}},
+		{forge: 1, body: form, contentType: []string{"application/x-www-form-urlencoded"}, admitted: true},
+		{forge: 1, body: form, contentType: []string{"application/x-www-form-urlencoded"}, query: "payload=%7B%7D"},
+		{forge: 2, body: json, contentType: []string{"application/json"}, admitted: true},
+		{forge: 2, body: form, contentType: []string{"application/x-www-form-urlencoded"}},
+		{forge: 2, body: json, contentType: []string{"application/json"}, query: "server_url=x"},
+		{forge: 3, body: json, contentType: []string{"application/json;charset=utf-8"}, query: "server_url=https%3A%2F%2Fbitbucket.example.com", admitted: true},
+		{forge: 3, body: json, contentType: []string{"application/json"}, query: "server_url=x&server_url=y"},
+		{forge: 3, body: json, contentType: []string{"application/json"}, query: "server_url=x&payload=y"},
+		{forge: 4, body: json, contentType: []string{"application/json"}, query: "ref=x"},
+		{forge: 5, body: json, contentType: []string{"application/json"}, query: "ref=x"},
+		{forge: 6, body: json, contentType: []string{"application/x-www-form-urlencoded"}},
+	} {
+		forge := forges[row.forge]
+		t.Run(fmt.Sprintf("%s, %q, %q, %.9s", forge.name, row.contentType, row.query, row.body), func(t *testing.T) {
+			s := newPeopleSite(t, options{gate: withWebhooks(t, forge.kind)})
+			headers := append(slices.DeleteFunc(forge.sign(row.body), func(line string) bool { return line == contentJSON }), row.more...)
+			for _, value := range row.contentType {
+				headers = append(headers, "Content-Type: "+value)
+			}
+			target := forge.path
+			if row.query != "" {
+				target += "?" + row.query
+			}
+			a := s.send("POST", target, row.body, headers...)
+			if row.admitted {
+				if got := s.only("POST"); got.BodyLen != int64(len(row.body)) {
+					t.Errorf("the client got\n%s", a.dump())
+				}
+				return
+			}
+			s.refusedWith(a, http.StatusForbidden, gateway.ReasonSignature)
+			s.untouched()
+		})
 	}
 }

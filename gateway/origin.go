@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/webhook"
 )
 
@@ -23,7 +24,7 @@ func (g *Gate) checkOrigin(r *http.Request, p route) (Reason, error) {
 		if err := g.checkAsPost(r); err != nil {
 			return ReasonCrossOrigin, err
 		}
-	case p.actsOnGet(r.URL.RawQuery):
+	case endpoint.ActsOnGet(p.path, r.URL.RawQuery):
 		// There is no crumb in a link, so the page has to be known.
 		if !g.provesOrigin(r) {
 			return ReasonCrossOrigin, errors.New("a link that starts a build, and nothing that tells which page it is on")
@@ -47,7 +48,7 @@ func (g *Gate) checkPassword(r *http.Request, p route) error {
 		return g.checkAsPost(r)
 	}
 	// A link that starts a build is only followed by a browser.
-	if r.Header["Sec-Fetch-Site"] != nil && p.actsOnGet(r.URL.RawQuery) {
+	if r.Header["Sec-Fetch-Site"] != nil && endpoint.ActsOnGet(p.path, r.URL.RawQuery) {
 		return g.checkAsPost(r)
 	}
 	return g.cors.Check(r)
@@ -95,32 +96,20 @@ func isSafe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// actsOnGet tells whether Jenkins acts on a link to this route: on one with a job's
-// trigger token (jenkins.model.ParameterizedJobMixIn, hudson.model.BuildAuthorizationToken).
-// A web method ignores what follows it in the path.
-func (p route) actsOnGet(rawQuery string) bool {
-	if !strings.Contains(unescape(rawQuery), "token=") {
-		return false
-	}
-	for name := range p.segments() {
-		switch name {
-		case "build", "buildWithParameters", "polling", "buildByToken":
-			return true
-		}
-	}
-	return false
-}
-
 // Opens returns what tells whether a gate with these settings lets requests for a
 // path in without a user, at least if they are signed, or an error that says which
 // setting is wrong.
 func Opens(prefix string, public []string, signed []webhook.Kind) (func(*http.Request) bool, error) {
-	o, err := newOpenings(public, nil, signed)
+	o, err := endpoint.Open(public, nil, signed)
 	if err != nil {
 		return nil, err
 	}
 	return func(r *http.Request) bool {
 		p, err := dispatchPath(r, prefix)
-		return err == nil && (o.public(p, r.URL.RawQuery) != nil || o.signed(p) != nil)
+		if err != nil {
+			return false
+		}
+		_, open := o.Signed(p.path)
+		return open || o.Public(p.path, r.URL.RawQuery) != nil
 	}, nil
 }

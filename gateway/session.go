@@ -70,7 +70,7 @@ func (f *forward) session(w http.ResponseWriter, r *http.Request) error {
 	}
 
 	safe := isSafe(r.Method) || g.CrumbOnPostOnly && r.Method != http.MethodPost
-	if !safe && g.openings.crumbExempt(f.route) == nil {
+	if !safe && g.openings.CrumbExempt(f.route.path) == nil {
 		return f.guarded(w, r)
 	}
 	if tail, ok := f.route.crumbAPI(); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
@@ -343,6 +343,10 @@ func setCookie(h http.Header, value string) {
 func (f *forward) nobody(w http.ResponseWriter, r *http.Request) error {
 	keep := r.Header["Authorization"]
 	f.gate.shed(r.Header)
+	if f.Token != nil { // whose scopes don't cover the request; no cookie passes either way
+		delete(r.Header, "Cookie")
+		return f.send(&answerWriter{ResponseWriter: w, flight: f.inFlight()}, r)
+	}
 	if f.opening != nil && f.opening.KeepsAuthorization && keep != nil && !strings.EqualFold(keep[0][:min(len(keep[0]), len("Basic"))], "Basic") {
 		r.Header["Authorization"] = keep
 	}

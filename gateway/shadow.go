@@ -16,6 +16,9 @@ func (g *Gate) shadows(r *http.Request, d *Decision) bool {
 	if !g.Shadow || !isBasic(r.Header) {
 		return false
 	}
+	if e, _ := g.openings.Signed(d.route.path); e != nil {
+		return false // the forge's signature decides
+	}
 	if d.Token != nil && d.Token.Record().Origin == token.Issued {
 		return false
 	}

@@ -3,6 +3,8 @@ package policy
 import (
 	"net/http"
 	"strings"
+
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 )
 
 // Classify returns what a request needs. The path is the one that Stapler walks, still escaped: a slash before each
@@ -158,7 +160,7 @@ func (r request) item(at place) Need {
 		r.cell = true
 		return ofCell(r.item(place{item: item, rest: tail}))
 	}
-	return r.page(anItem, item, at.rest)
+	return r.page(endpoint.AnItem, item, at.rest)
 }
 
 // ofCell leaves of a configuration of a matrix project, or a build of one, what can be seen, downloaded and stopped. It is
@@ -218,7 +220,7 @@ func (r request) build(item Item, rest string) Need {
 		r.cell = true
 		return ofCell(r.build(item, tail))
 	}
-	return r.page(aBuild, item, rest)
+	return r.page(endpoint.ABuild, item, rest)
 }
 
 // question is for input/Ok, which a Pipeline asks (InputAction.getDynamic, InputStepExecution).
@@ -245,7 +247,7 @@ func (r request) step(item Item, rest string) Need {
 	if keyword != "node" || !isNumber(id) {
 		return Need{}
 	}
-	return r.page(aStep, item, rest)
+	return r.page(endpoint.AStep, item, rest)
 }
 
 // test is for testReport/junit/com.example/FooTest/works of the junit plugin, or the class or package alone, with its API
@@ -296,7 +298,7 @@ func (r request) view(at place) Need {
 		}
 		return need
 	}
-	return r.page(aView, at.item, at.rest)
+	return r.page(endpoint.AView, at.item, at.rest)
 }
 
 func below(p Permission, item Item) Need {

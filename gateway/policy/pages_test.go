@@ -147,7 +147,7 @@ var pageRows = []struct{ name, method, path, want string }{
 	{"badge by POST", "POST", "/job/a/badge/icon", "admin"},
 	{"git: tag", "GET", "/job/a/12/tagBuild", "read a"},
 	{"git: new tag", "POST", "/job/a/12/tagBuild/submit", "admin"},
-	{"git: notification", "POST", "/git/notifyCommit?url=x", "build"},
+	{"git: notification", "POST", "/git/notifyCommit?url=x", "webhook"},
 	{"git: other", "GET", "/git", "admin"},
 	{"rebuild: form", "GET", "/job/a/12/rebuild/parameterized", "configure a"},
 	{"promotions", "GET", "/job/a/promotion/api/json", "read a"},
@@ -157,7 +157,7 @@ var pageRows = []struct{ name, method, path, want string }{
 	{"new promotion", "POST", "/job/a/promotion/createProcess?name=x", "admin"},
 
 	{"trigger by the job's token", "GET", "/buildByToken/build?job=a&token=x", "build"},
-	{"trigger by webhook", "POST", "/generic-webhook-trigger/invoke", "build"},
+	{"trigger by webhook", "POST", "/generic-webhook-trigger/invoke", "webhook"},
 	{"trigger by webhook, with a tail", "POST", "/generic-webhook-trigger/invoke/x", "admin"},
 	{"lockable resources", "GET", "/lockable-resources/api/json", "read"},
 	{"lockable resources, taken", "POST", "/lockable-resources/reserve?resource=x", "admin"},

@@ -8,61 +8,27 @@
 // are the strictest of their kind.
 package policy
 
-import "fmt"
+import "github.com/crumbgate/crumbgate/gateway/endpoint"
 
 // A Permission is what a scope begins with. The zero value is Admin.
-type Permission uint8
+type Permission = endpoint.Permission
 
+// The permissions, as the table of endpoints has them.
 const (
-	// Admin is everything, and the only one to cover what isn't known.
-	Admin Permission = iota
-	// Read is for pages and the remote API of items and builds, consoles included.
-	Read
-	// Build triggers builds, indexing of branches and polling, and answers the questions that a Pipeline asks. A replay
-	// needs Script, since it brings a script of its own.
-	Build
-	// Cancel stops builds and takes items off the queue.
-	Cancel
-	// Artifacts downloads artifacts and files of workspaces.
-	Artifacts
-	// Configure makes, changes, moves and deletes items, views and builds, and reads config.xml: Jenkins as well asks
-	// more than Read for that (Item.EXTENDED_READ).
-	Configure
-	// Credentials is the credentials plugin.
-	Credentials
-	// Script runs Groovy: the script console, replays, approval of scripts.
-	Script
-	// CLI is /cli, all or nothing: the command travels in the body.
-	CLI
-	// Agents makes, changes, connects and disconnects agents.
-	Agents
+	Admin       = endpoint.Admin
+	Read        = endpoint.Read
+	Build       = endpoint.Build
+	Webhook     = endpoint.Webhook
+	Cancel      = endpoint.Cancel
+	Artifacts   = endpoint.Artifacts
+	Configure   = endpoint.Configure
+	Credentials = endpoint.Credentials
+	Script      = endpoint.Script
+	CLI         = endpoint.CLI
+	Agents      = endpoint.Agents
 
-	// free is for the few pages that no client can do without. A token with any scope has it.
-	free
+	free = endpoint.Any
 )
-
-var names = [...]string{
-	Admin: "admin", Read: "read", Build: "build", Cancel: "cancel", Artifacts: "artifacts", Configure: "configure",
-	Credentials: "credentials", Script: "script", CLI: "cli", Agents: "agents", free: "any scope",
-}
-
-// String returns the name that a scope has it by.
-func (p Permission) String() string {
-	if int(p) < len(names) {
-		return names[p]
-	}
-	return fmt.Sprintf("permission %d", uint8(p))
-}
-
-// hasItems tells whether a scope may limit the permission to items. Agents belong to the controller, and what CLI and
-// Admin reach can't be told from a path.
-func (p Permission) hasItems() bool {
-	switch p {
-	case Read, Build, Cancel, Artifacts, Configure, Credentials, Script:
-		return true
-	}
-	return false
-}
 
 // A Reach says how much of an item is asked for. The zero value is the item itself.
 type Reach uint8

@@ -1,6 +1,10 @@
 package policy
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
+)
 
 // root is for paths that are of no item.
 func (r request) root(rest string) Need {
@@ -60,7 +64,7 @@ func (r request) root(rest string) Need {
 		}
 		return Need{Permission: Read}
 	}
-	return r.page(theRoot, Item{}, rest)
+	return r.page(endpoint.TheRoot, Item{}, rest)
 }
 
 // metrics is MetricsRootAction of the metrics plugin: with an access key in the path, with currentUser instead, or with the key
@@ -137,5 +141,5 @@ func (r request) computer(rest string) Need {
 	if keyword == "executors" && isNumber(number) && (action == "/stop" || action == "/stopBuild") {
 		return Need{Permission: Cancel}
 	}
-	return r.page(anAgent, Item{}, page)
+	return r.page(endpoint.AnAgent, Item{}, page)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 )
 
 // Bounds of what ParseScopes takes. A name in Jenkins is a directory's, so it has at most 255 bytes.
@@ -74,15 +76,15 @@ func parseScope(text string) (scope, error) {
 	}
 	text = strings.Clone(text) // names are pieces of it
 	name, pattern, limited := strings.Cut(text, ":")
-	at := slices.Index(names[:free], name)
+	at := slices.IndexFunc(endpoint.Grants, func(g endpoint.Grant) bool { return g.Name == name })
 	if at < 0 {
-		return scope{}, fmt.Errorf("unknown scope %q: use one of %s, alone or as in build:folder/job", text, strings.Join(names[:free], ", "))
+		return scope{}, fmt.Errorf("unknown scope %q: use one of %s, alone or as in build:folder/job", text, permissionNames())
 	}
-	s := scope{text: text, permission: Permission(at)}
+	s := scope{text: text, permission: endpoint.Grants[at].Permission}
 	if !limited {
 		return s, nil
 	}
-	if !s.permission.hasItems() {
+	if !s.permission.HasItems() {
 		return scope{}, fmt.Errorf("scope %q: %s can't be limited to items: write %[2]s alone", text, name)
 	}
 	if pattern == "**" {
@@ -104,6 +106,14 @@ func parseScope(text string) (scope, error) {
 		}
 	}
 	return s, nil
+}
+
+func permissionNames() string {
+	var names []string
+	for _, g := range endpoint.Grants {
+		names = append(names, g.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func checkName(name string) error {
@@ -155,7 +165,7 @@ func (s *scope) covers(n Need) bool {
 		return true
 	case n.Reach == Somewhere:
 		return s.permission == Read || s.permission == Build
-	case s.permission != n.Permission:
+	case !s.permission.Includes(n.Permission):
 		return false
 	case s.whole():
 		return true

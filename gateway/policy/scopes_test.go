@@ -32,7 +32,7 @@ func TestParseScopesRefuses(t *testing.T) {
 		want  string // in the error
 	}{
 		{"none", nil, "give at least one"},
-		{"empty", []string{""}, "use one of admin, read, build, cancel, artifacts, configure, credentials, script, cli, agents"},
+		{"empty", []string{""}, "use one of admin, read, build, webhook, cancel, artifacts, configure, credentials, script, cli, agents"},
 		{"unknown", []string{"biuld"}, "use one of"},
 		{"capitals", []string{"Build"}, "use one of"},
 		{"the free pages are no scope", []string{"any scope"}, "use one of"},

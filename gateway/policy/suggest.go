@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 )
 
 // several items of one folder become a pattern for the folder.
@@ -29,7 +31,7 @@ func Suggest(needs []Need) []string {
 		case n.Permission == free:
 		case n.Reach == Somewhere:
 			somewhere = true
-		case name == root || !n.Permission.hasItems():
+		case name == root || !n.Permission.HasItems():
 			whole[n.Permission] = true
 		case n.Reach == Below:
 			put(folders, n.Permission, name)
@@ -44,7 +46,8 @@ func Suggest(needs []Need) []string {
 		whole[Read] = true // no item is known to name
 	}
 	var texts []string
-	for p := Admin; p < free; p++ {
+	for _, grant := range endpoint.Grants {
+		p := grant.Permission
 		if whole[p] {
 			texts = append(texts, p.String())
 			continue

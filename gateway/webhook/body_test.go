@@ -397,7 +397,7 @@ func serve(t *testing.T, v *webhook.Verifier, next http.HandlerFunc) (net.Conn, 
 }
 
 func TestSlowSender(t *testing.T) {
-	const head = "POST /hook HTTP/1.1\r\nHost: jenkins.example\r\nX-Hub-Signature-256: " + hubSignature + "\r\n"
+	const head = "POST /hook HTTP/1.1\r\nHost: jenkins.example\r\nContent-Type: application/json\r\nX-Hub-Signature-256: " + hubSignature + "\r\n"
 	for _, tt := range []struct{ name, sent string }{
 		{"nothing", head + "Content-Length: 13\r\n\r\n"},
 		{"a part", head + "Content-Length: 13\r\n\r\nHello"},
@@ -504,7 +504,7 @@ func TestDeadlineIsTakenAway(t *testing.T) {
 		})
 		answers := bufio.NewReader(client)
 		for range 2 {
-			fmt.Fprintf(client, "POST /hook HTTP/1.1\r\nHost: jenkins.example\r\nX-Hub-Signature-256: %s\r\nContent-Length: %d\r\n\r\n%s", hubSignature, len(hubBody), hubBody)
+			fmt.Fprintf(client, "POST /hook HTTP/1.1\r\nHost: jenkins.example\r\nContent-Type: application/json\r\nX-Hub-Signature-256: %s\r\nContent-Length: %d\r\n\r\n%s", hubSignature, len(hubBody), hubBody)
 			if err := <-results; err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -35,6 +36,9 @@ func (v *Verifier) proof(r *http.Request) (proof, error) {
 	if r.Method != http.MethodPost {
 		return proof{}, refuse("the method is not POST")
 	}
+	if err := checkEvent(r.Header); err != nil {
+		return proof{}, err
+	}
 	// None of the forges documents one, and Jenkins could make of the body something
 	// else than what is signed.
 	if _, encoded := r.Header["Content-Encoding"]; encoded {
@@ -48,6 +52,59 @@ func (v *Verifier) proof(r *http.Request) (proof, error) {
 	default:
 		return v.secrets().gitlabProof(r.Header, time.Now())
 	}
+}
+
+// events are the headers in which a plugin finds the kind of an event. No signature
+// covers them.
+var events = []string{"X-Github-Event", "X-Gitlab-Event", "X-Event-Key"}
+
+func checkEvent(h http.Header) error {
+	for _, name := range events {
+		if len(h[name]) > 1 {
+			return refuse(name + " is there more than once")
+		}
+	}
+	return nil
+}
+
+// A content is what a Content-Type says of a body.
+type content int
+
+const (
+	jsonContent content = iota
+	formContent         // payload=, and the escaped JSON
+)
+
+// formStart begins each form that a forge sends.
+const formStart = "payload="
+
+// contentOf reads the Content-Type, which no signature covers: of another one, a plugin
+// could read something else from the body than the forge has written.
+func (v *Verifier) contentOf(h http.Header) (content, error) {
+	value, err := single(h, "Content-Type")
+	if err != nil {
+		return 0, err
+	}
+	media, parameters, err := mime.ParseMediaType(value)
+	if err != nil || len(parameters) > 1 || len(parameters) == 1 && !strings.EqualFold(parameters["charset"], "utf-8") {
+		return 0, refuse("the Content-Type can't be read, or has another parameter than charset=utf-8")
+	}
+	switch {
+	case media == "application/json":
+		return jsonContent, nil
+	case media == "application/x-www-form-urlencoded" && v.kind == GitHub: // the others have no forms
+		return formContent, nil
+	}
+	return 0, refuse("the Content-Type is none that the forge sends")
+}
+
+// matches reports whether a body is as the Content-Type says.
+func (c content) matches(data [][]byte) bool {
+	start := make([]byte, 0, len(formStart))
+	for _, chunk := range data {
+		start = append(start, chunk[:min(len(chunk), cap(start)-len(start))]...)
+	}
+	return (string(start) == formStart) == (c == formContent)
 }
 
 func hubProof(h http.Header, name string) (proof, error) {

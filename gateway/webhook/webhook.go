@@ -9,8 +9,9 @@
 // of the body is read, and what is read is bounded in time and, over all requests
 // together, in memory.
 //
-// Two things it can't prove. No forge signs the other headers, such as
-// X-GitHub-Event. And only GitLab's signing tokens cover a time: any other delivery
+// Two things it can't prove. No forge signs the other headers: the Content-Type has to
+// be one that the forge sends and to fit the body, but X-GitHub-Event, by which the
+// plugins tell events apart, could be another one. And only GitLab's signing tokens cover a time: any other delivery
 // that is overheard can be sent again.
 package webhook
 
@@ -182,6 +183,10 @@ func (v *Verifier) Verify(w http.ResponseWriter, r *http.Request) (release func(
 	if err != nil {
 		return nil, err
 	}
+	content, err := v.contentOf(r.Header)
+	if err != nil {
+		return nil, err
+	}
 	if r.ContentLength > v.limit {
 		return nil, fmt.Errorf("%w: Content-Length is %d, the limit %d", ErrTooLarge, r.ContentLength, v.limit)
 	}
@@ -192,6 +197,10 @@ func (v *Verifier) Verify(w http.ResponseWriter, r *http.Request) (release func(
 	if err := v.secrets().check(proof, held.data); err != nil {
 		held.drop()
 		return nil, err
+	}
+	if !content.matches(held.data) {
+		held.drop()
+		return nil, refuse("the body is of another type than the Content-Type says")
 	}
 	if err := setReadDeadline(control, time.Time{}); err != nil {
 		held.drop()

@@ -435,7 +435,7 @@ func FuzzVerify(f *testing.F) {
 	github := newVerifier(f, webhook.GitHub, 1000, hubSecret)
 	gitlab := newVerifier(f, webhook.GitLab, 1000, gitlabToken, gitlabSigning)
 	f.Fuzz(func(t *testing.T, first, second string, body []byte) {
-		h := make(http.Header)
+		h := headers()
 		for _, name := range []string{"X-Hub-Signature-256", "X-Gitlab-Token"} {
 			h.Add(name, first)
 			if second != "" {
@@ -444,7 +444,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		for v, want := range map[*webhook.Verifier]bool{
 			github: first == hubSignature && second == "" && string(body) == hubBody,
-			gitlab: first == gitlabToken && second == "" && len(body) <= 1000,
+			gitlab: first == gitlabToken && second == "" && len(body) <= 1000 && !bytes.HasPrefix(body, []byte("payload=")),
 		} {
 			r, _ := newRequest(h, string(body))
 			release, err := v.Verify(httptest.NewRecorder(), r)

@@ -499,6 +499,8 @@ func TestWebhooks(t *testing.T) {
 	signed := "X-Hub-Signature-256: " + signature + "\n"
 	refused := []int{400, 401, 403}
 	does := "POST /github-webhook/"
+	eve := w.signIn(t, "eve")
+	w.token(t, "alice")
 	w.run(t, caller{user: "anonymous"}, []attack{
 		{name: "as it should be", h1: hook("/github-webhook/", signed, payload), status: ok, seen: does, check: body(payload)},
 		{name: "with an identity", h1: hook("/github-webhook/", signed+"X-Forwarded-User: admin\nRemote-User: admin\nX_Forwarded_User: admin\n", payload), status: ok, seen: does, check: body(payload)},
@@ -520,10 +522,22 @@ func TestWebhooks(t *testing.T) {
 		{name: "out of its path", h1: hook("/github-webhook/../quietDown", signed, payload), status: []int{302, 400, 401, 403}},
 		{name: "out of its path, escaped", h1: hook("/github-webhook/%2e%2e/quietDown", signed, payload), status: []int{302, 400, 401, 403}},
 		{name: "below its path", h1: hook("/github-webhook/x", signed, payload), status: []int{302, 400, 401, 403}},
+		{name: "with a query", h1: hook("/github-webhook/?payload=%7B%7D", signed, payload), status: refused},
+		{name: "with an empty parameter", h1: hook("/github-webhook/?x", signed, payload), status: refused},
+		{name: "as a form", h1: strings.Replace(hook("/github-webhook/", signed, payload), "application/json", "application/x-www-form-urlencoded", 1), status: refused},
+		{name: "as a form of parts", h1: strings.Replace(hook("/github-webhook/", signed, payload), "application/json", "multipart/form-data; boundary=x", 1), status: refused},
+		{name: "in another charset", h1: strings.Replace(hook("/github-webhook/", signed, payload), "application/json", "application/json; charset=utf-7", 1), status: refused},
+		{name: "with two types", h1: strings.Replace(hook("/github-webhook/", signed, payload), "Content-Type: application/json\n", "Content-Type: application/json\nContent-Type: application/x-www-form-urlencoded\n", 1), status: refused},
+		{name: "below static", h1: hook("/static/x/github-webhook/", "", payload), status: refused},
+		{name: "with an escape", h1: hook("/%67ithub-webhook/", "", payload), status: refused},
+		{name: "unsigned, by somebody who has signed in", h1: hook("/github-webhook/", "Cookie: "+eve.cookie+"\n", payload), status: refused},
+		{name: "unsigned, with a password", h1: hook("/github-webhook/", "Authorization: Basic {ADMIN}\n", payload), status: refused},
+		{name: "unsigned, with a token", h1: hook("/github-webhook/", "Authorization: Basic {BASIC}\n", payload), status: refused},
+		{name: "unsigned, with a token alone", h1: hook("/ghprbhook/", "Authorization: Bearer {TOKEN}\n", payload), status: refused},
 		{name: "by GET", h1: "GET /github-webhook/ HTTP/1.1\nHost: {HOST}\n\n", status: []int{400, 401, 403, 405}},
 		{name: "by GET, signed", h1: "GET /github-webhook/ HTTP/1.1\nHost: {HOST}\n" + signed + "\n", status: []int{400, 401, 403, 405}},
-		{name: "chunked, of another body", h1: "POST /github-webhook/ HTTP/1.1\nHost: {HOST}\nTransfer-Encoding: chunked\n" + signed + "\n3\nabc\n0\n\n", status: refused},
-		{name: "chunked, with a request behind", h1: "POST /github-webhook/ HTTP/1.1\nHost: {HOST}\nTransfer-Encoding: chunked\n" + signed + fmt.Sprintf("\n%x\n%s\n0\n\n", len(payload), payload) + "GET /smuggled HTTP/1.1\nHost: {HOST}\n\n", status: ok, seen: does, check: body(payload)},
+		{name: "chunked, of another body", h1: "POST /github-webhook/ HTTP/1.1\nHost: {HOST}\nContent-Type: application/json\nTransfer-Encoding: chunked\n" + signed + "\n3\nabc\n0\n\n", status: refused},
+		{name: "chunked, with a request behind", h1: "POST /github-webhook/ HTTP/1.1\nHost: {HOST}\nContent-Type: application/json\nTransfer-Encoding: chunked\n" + signed + fmt.Sprintf("\n%x\n%s\n0\n\n", len(payload), payload) + "GET /smuggled HTTP/1.1\nHost: {HOST}\n\n", status: ok, seen: does, check: body(payload)},
 		{name: "cookies of somebody", h1: hook("/github-webhook/", signed+"Cookie: JSESSIONID.x=node0y\n", payload), status: ok, seen: does, check: body(payload)},
 	})
 }
@@ -534,6 +548,7 @@ func TestPublicPaths(t *testing.T) {
 	t.Parallel()
 	w := people(t, signedIn("\t\tpublic generic-webhook-trigger\n"))
 	eve := w.signIn(t, "eve")
+	w.token(t, "admin")
 	public := nobodyAtAll()
 	const end = " HTTP/1.1\nHost: {HOST}\n"
 	notIn := func(session string) func(*testing.T, jenkinstest.Request) {
@@ -547,7 +562,8 @@ func TestPublicPaths(t *testing.T) {
 	attacks := []attack{
 		{name: "session of another", h1: "GET /login" + end + "Cookie: " + eve.pair + "\n\n", status: ok, seen: "GET /login", check: notIn(eve.pair)},
 		{name: "session of another, other node", h1: "GET /login" + end + "Cookie: " + strings.TrimSuffix(eve.pair, ".node0") + ".node7\n\n", status: ok, seen: "GET /login", check: notIn(eve.pair)},
-		{name: "a password of Jenkins", h1: "GET /login" + end + "Authorization: Basic {ADMIN}\n\n", status: []int{302, 400, 401}},
+		{name: "a password of Jenkins", h1: "GET /login" + end + "Authorization: Basic {ADMIN}\n\n", status: ok, seen: "GET /login"},
+		{name: "a token that is none", h1: "GET /login" + end + "Authorization: Basic {FLIPPEDBASIC}\n\n", status: []int{400, 401}},
 		{name: "a secret of the plugin and a password", h1: "POST /generic-webhook-trigger/invoke" + end + "Authorization: Bearer x\nAuthorization: Basic {ADMIN}\n\n", status: bad},
 		{name: "a password beside a comma", h1: "POST /generic-webhook-trigger/invoke" + end + "Authorization: Basic {ADMIN}, Bearer x\n\n", status: []int{302, 400, 401}},
 		{name: "a password with a tab", h1: "POST /generic-webhook-trigger/invoke" + end + "Authorization: Basic\t{ADMIN}\n\n", status: []int{200, 302, 400, 401}, seen: ""},

@@ -5,91 +5,19 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
 	"github.com/crumbgate/crumbgate/gateway/webhook"
 )
 
 var update = flag.Bool("update", false, "write docs/open-endpoints.md from the catalogue")
 
-func TestCatalogueIsComplete(t *testing.T) {
-	seen := map[string]bool{}
-	for _, e := range Catalogue {
-		if seen[e.Name] {
-			t.Errorf("two entries are called %q", e.Name)
-		}
-		seen[e.Name] = true
-		if e.Name == "" || e.Why == "" || e.Guard == "" || len(e.Paths) == 0 {
-			t.Errorf("%+v: a field is missing", e)
-		}
-		if strings.HasPrefix(e.Name, "-") || strings.HasPrefix(e.Name, "/") || strings.ContainsAny(e.Name, " \t{}") {
-			t.Errorf("the settings can't name %q", e.Name)
-		}
-		if e.Signed != "" && (e.Public || e.CrumbExempt) {
-			t.Errorf("%s needs a signature, so it can't be open by default", e.Name)
-		}
-		if e.KeepsAuthorization && e.Plugin == "" {
-			t.Errorf("%s: the core reads no Authorization but Basic", e.Name)
-		}
-		if name, value, ok := strings.Cut(e.Query, "="); e.Query != "" && (!ok || name == "" || value == "") {
-			t.Errorf("%s: query %q isn't name=value", e.Name, e.Query)
-		}
-		for _, path := range e.Paths {
-			p := compile(path)
-			if !strings.HasPrefix(path, "/") || slices.Contains(p.segments, "") || p.segments[0] == "*" || p.segments[0] == "static" {
-				t.Errorf("%s: bad pattern %q", e.Name, path)
-			}
-		}
-	}
-}
-
-func TestCatalogueHasOneAnswerForAPath(t *testing.T) {
-	type at struct{ name, path string }
-	var all []at
-	for _, e := range Catalogue {
-		for _, path := range e.Paths {
-			all = append(all, at{e.Name, path})
-		}
-	}
-	for i, a := range all {
-		for _, b := range all[:i] {
-			if compile(a.path).overlaps(compile(b.path)) {
-				t.Errorf("%s %s overlaps %s %s", a.name, a.path, b.name, b.path)
-			}
-		}
-	}
-}
-
-func TestPatternOverlaps(t *testing.T) {
-	tests := []struct {
-		a, b string
-		want bool
-	}{
-		{"/a", "/a", true},
-		{"/a", "/b", false},
-		{"/a", "/a/*", true},
-		{"/a/b", "/a/*", true},
-		{"/a/b", "/a", false},
-		{"/a/*", "/a/b/*", true},
-		{"/a/*/c", "/a/b/c", true},
-		{"/a/*/c", "/a/b/d", false},
-		{"/a/*/c", "/a/b", false},
-		{"/a/*/c", "/a/b/*", true},
-		{"/ab/*", "/a/*", false},
-	}
-	for _, tt := range tests {
-		if compile(tt.a).overlaps(compile(tt.b)) != tt.want || compile(tt.b).overlaps(compile(tt.a)) != tt.want {
-			t.Errorf("%s overlaps %s: want %v both ways", tt.a, tt.b, tt.want)
-		}
-	}
-}
-
-func mustOpen(t testing.TB, public, exempt []string, signed ...webhook.Kind) *openings {
+func mustOpen(t testing.TB, public, exempt []string, signed ...webhook.Kind) *endpoint.Openings {
 	t.Helper()
-	o, err := newOpenings(public, exempt, signed)
+	o, err := endpoint.Open(public, exempt, signed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +37,17 @@ func routeOf(t testing.TB, target string) (route, string) {
 	return p, r.URL.RawQuery
 }
 
-func entryName(e *Entry) string {
+func entryName(e *endpoint.Entry) string {
 	if e == nil {
+		return ""
+	}
+	return e.Name
+}
+
+// signedName names the entry of a path that is open to signed requests.
+func signedName(o *endpoint.Openings, p route) string {
+	e, open := o.Signed(p.path)
+	if !open {
 		return ""
 	}
 	return e.Name
@@ -211,7 +148,7 @@ func TestOpenings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := mustOpen(t, tt.public, tt.exempt, tt.signed...)
 			p, query := routeOf(t, tt.target)
-			public, exempt, signed := entryName(o.public(p, query)), entryName(o.crumbExempt(p)), entryName(o.signed(p))
+			public, exempt, signed := entryName(o.Public(p.path, query)), entryName(o.CrumbExempt(p.path)), signedName(o, p)
 			if public != tt.wantPublic || exempt != tt.wantExempt || signed != tt.wantSigned {
 				t.Errorf("%s: public %q, exempt %q, signed %q; want %q, %q, %q", tt.target, public, exempt, signed, tt.wantPublic, tt.wantExempt, tt.wantSigned)
 			}
@@ -223,17 +160,18 @@ func TestOpenings(t *testing.T) {
 // way around the signature.
 func TestSignedEntriesNeedTheirSignature(t *testing.T) {
 	var every []string
-	for _, e := range Catalogue {
+	for _, e := range endpoint.Catalogue {
 		if e.Signed == "" {
 			every = append(every, e.Name)
 		}
 	}
 	o := mustOpen(t, every, every, webhook.GitHub, webhook.GitLab, webhook.Bitbucket)
-	for i := range Catalogue {
-		e := &Catalogue[i]
+	for i := range endpoint.Catalogue {
+		e := &endpoint.Catalogue[i]
 		for _, path := range e.Paths {
 			p, _ := routeOf(t, strings.ReplaceAll(path, "*", "x"))
-			public, signed := o.public(p, e.Query), o.signed(p)
+			public := o.Public(p.path, e.Query)
+			signed, _ := o.Signed(p.path)
 			if e.Signed != "" && (public != nil || signed != e) || e.Signed == "" && (public != e || signed != nil) {
 				t.Errorf("%s of %s: public %q, signed %q", path, e.Name, entryName(public), entryName(signed))
 			}
@@ -241,7 +179,7 @@ func TestSignedEntriesNeedTheirSignature(t *testing.T) {
 	}
 }
 
-func TestNewOpeningsRefuses(t *testing.T) {
+func TestOpenRefuses(t *testing.T) {
 	tests := []struct {
 		name           string
 		public, exempt []string
@@ -282,9 +220,9 @@ func TestNewOpeningsRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := newOpenings(tt.public, tt.exempt, tt.signed)
+			_, err := endpoint.Open(tt.public, tt.exempt, tt.signed)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("newOpenings(%q, %q, %q): %v, want %q", tt.public, tt.exempt, tt.signed, err, tt.want)
+				t.Errorf("endpoint.Open(%q, %q, %q): %v, want %q", tt.public, tt.exempt, tt.signed, err, tt.want)
 			}
 		})
 	}
@@ -295,7 +233,7 @@ func TestNewOpeningsRefuses(t *testing.T) {
 func TestCatalogueFollowsJenkins(t *testing.T) {
 	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
 	var every []string
-	for _, e := range Catalogue {
+	for _, e := range endpoint.Catalogue {
 		if e.Signed == "" {
 			every = append(every, e.Name)
 		}
@@ -341,7 +279,7 @@ func TestCatalogueFollowsJenkins(t *testing.T) {
 			t.Fatalf("POST %s: Jenkins got %d requests", target, len(got))
 		}
 		p, _ := routeOf(t, target)
-		exempt := entryName(o.crumbExempt(p))
+		exempt := entryName(o.CrumbExempt(p.path))
 		if exempt != want || (got[0].Crumb == jenkinstest.CrumbExempt) != (want != "") {
 			t.Errorf("POST %s: exempt as %q, want %q; to Jenkins its crumb is %q", target, exempt, want, got[0].Crumb)
 		}
@@ -352,7 +290,7 @@ func TestOpeningsAllocateNothing(t *testing.T) {
 	o := mustOpen(t, nil, nil, webhook.GitHub)
 	for _, target := range []string{"/", "/job/m/job/feature%2Fx/build", "/computer/n1/api/json", "/static/x/css/a.css", "/github-webhook/"} {
 		p, query := routeOf(t, target)
-		if n := testing.AllocsPerRun(100, func() { o.public(p, query); o.crumbExempt(p); o.signed(p) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { o.Public(p.path, query); o.CrumbExempt(p.path); o.Signed(p.path) }); n != 0 {
 			t.Errorf("%s: %v allocations, want none", target, n)
 		}
 	}
@@ -365,9 +303,9 @@ func BenchmarkOpenings(b *testing.B) {
 		b.Run(target, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				o.public(p, query)
-				o.crumbExempt(p)
-				o.signed(p)
+				o.Public(p.path, query)
+				o.CrumbExempt(p.path)
+				o.Signed(p.path)
 			}
 		})
 	}
@@ -393,7 +331,7 @@ func TestCatalogueDocs(t *testing.T) {
 
 func catalogueDocs() string {
 	var b strings.Builder
-	b.WriteString(`<!-- Written from gateway/catalogue.go by go test ./gateway -run TestCatalogueDocs -update. -->
+	b.WriteString(`<!-- Written from gateway/endpoint by go test ./gateway -run TestCatalogueDocs -update. -->
 
 # Open endpoints
 
@@ -407,7 +345,13 @@ of them by itself. The rest is opened in the settings:
 - ` + "`crumb_exempt`" + ` does the same for requests without a crumb. An entry marked
   "no crumb once open" needs none as soon as it is open.
 - ` + "`webhook github { secret … }`" + ` opens what GitHub sends to, if it bears a valid signature; likewise
-  gitlab and bitbucket. Nothing else opens these.
+  gitlab and bitbucket. Nothing else opens these: with this setting, requests of API tokens and of signed-in
+  users must be signed as well. A signed request has no query and the Content-Type that the forge sends,
+  since a signature covers the body alone.
+
+An endpoint that is open is open to every valid credential too. A request of an API token whose scopes
+don't cover it goes on as anonymous. A password is dropped there, because the gateway can't check it. A
+revoked, expired or damaged token is still answered by 401.
 
 The patterns are compared with the path that Jenkins dispatches, so neither ` + "`..`" + ` nor
 ` + "`/static/x`" + ` leads out of them. A single ` + "`*`" + ` within a path stands for one name.
@@ -415,7 +359,7 @@ The patterns are compared with the path that Jenkins dispatches, so neither ` + 
 | name | paths | plugin | default | why it is open | what protects it |
 |---|---|---|---|---|---|
 `)
-	for _, e := range Catalogue {
+	for _, e := range endpoint.Catalogue {
 		paths := "`" + strings.Join(e.Paths, "`, `") + "`"
 		if e.Query != "" {
 			paths += " with `" + e.Query + "`"

@@ -1,18 +1,9 @@
-package gateway
+package endpoint
 
-import (
-	"errors"
-	"fmt"
-	"net/url"
-	"slices"
-	"strings"
-	"unicode"
+import "github.com/crumbgate/crumbgate/gateway/webhook"
 
-	"github.com/crumbgate/crumbgate/gateway/webhook"
-)
-
-// An Entry is an endpoint of Jenkins or of a plugin that is open to requests
-// without a user, or without a crumb.
+// An Entry is an endpoint of Jenkins or of a plugin that Jenkins leaves open to
+// requests without a user, or without a crumb.
 type Entry struct {
 	// Name is what the settings public and crumb_exempt call it.
 	Name string
@@ -34,9 +25,14 @@ type Entry struct {
 	// their browsers should prove that they meant to.
 	ExemptWhenOpen bool
 
-	// Signed is the webhook whose signature or token a request must bear. Nothing but
-	// the setting webhook opens such an entry. Empty for the others.
+	// Signed is the forge whose signature or token a request must bear, once the setting
+	// webhook has a secret for it. Nothing but that setting opens such an entry. Empty
+	// for the others.
 	Signed webhook.Kind
+
+	// SignedQuery is the one query parameter that a signed request may have: it is a part
+	// of the URL that the forge was given. Empty for most.
+	SignedQuery string
 
 	// KeepsAuthorization marks a plugin that reads a secret of its own from an
 	// Authorization header whose scheme isn't Basic.
@@ -45,6 +41,13 @@ type Entry struct {
 	// Query is a parameter that Jenkins wants before it leaves the path open, written
 	// name=value. Empty for most.
 	Query string
+
+	// SameForAll marks what is the same for every user, so that a token's scopes don't
+	// matter there.
+	SameForAll bool
+
+	// Pages are the permissions that a scoped token needs. A path without one needs Admin.
+	Pages []Page
 }
 
 // Catalogue is every endpoint that Jenkins' core and the widely used plugins leave
@@ -64,11 +67,12 @@ type Entry struct {
 var Catalogue = []Entry{
 	// Jenkins' core: what is open unless closed.
 	{
-		Name:   "login",
-		Paths:  []string{"/login", "/loginError", "/logout"},
-		Why:    "probes and agents ask for it to see whether Jenkins is up; people without a session log in and out there",
-		Guard:  "shows nothing but the form",
-		Public: true,
+		Name:       "login",
+		Paths:      []string{"/login", "/loginError", "/logout"},
+		Why:        "probes and agents ask for it to see whether Jenkins is up; people without a session log in and out there",
+		Guard:      "shows nothing but the form",
+		Public:     true,
+		SameForAll: true,
 	},
 	{
 		Name: "assets",
@@ -76,9 +80,10 @@ var Catalogue = []Entry{
 			"/adjuncts/*", "/css/*", "/images/*", "/scripts/*", "/jsbundles/*",
 			"/favicon.ico", "/favicon.svg", "/robots.txt", "/apple-touch-icon.png",
 		},
-		Why:    "the login page loads its styles, scripts and images from there",
-		Guard:  "the same files for everybody; other paths below need Overall/Read",
-		Public: true,
+		Why:        "the login page loads its styles, scripts and images from there",
+		Guard:      "the same files for everybody; other paths below need Overall/Read",
+		Public:     true,
+		SameForAll: true,
 	},
 	{
 		Name:   "agents",
@@ -86,6 +91,7 @@ var Catalogue = []Entry{
 		Why:    "agents find the port there, connect by WebSocket and fetch their program before they are known",
 		Guard:  "the secret of the agent, in Secret-Key or within the agent protocol; the programs are public",
 		Public: true,
+		Pages:  []Page{{TheRoot, Called, Agents, "/tcpSlaveAgentListener /wsagents"}, {TheRoot, Shown, Any, "/jnlpJars /jnlpJars/*"}},
 	},
 	{
 		Name: "agent-jnlp",
@@ -99,11 +105,13 @@ var Catalogue = []Entry{
 		Query:  "encrypt=true",
 	},
 	{
-		Name:   "health",
-		Paths:  []string{"/health"},
-		Why:    "probes ask for it",
-		Guard:  "says up or down and no more",
-		Public: true,
+		Name:       "health",
+		Paths:      []string{"/health"},
+		Why:        "probes ask for it",
+		Guard:      "says up or down and no more",
+		Public:     true,
+		Pages:      []Page{{TheRoot, Shown, Any, "/health"}},
+		SameForAll: true,
 	},
 	{
 		Name:        "csp-report",
@@ -112,6 +120,7 @@ var Catalogue = []Entry{
 		Guard:       "the path holds a context that Jenkins made; a report only adds to a log, up to 20 KiB",
 		Public:      true,
 		CrumbExempt: true,
+		SameForAll:  true,
 	},
 
 	// Jenkins' core: closed unless opened.
@@ -129,10 +138,11 @@ var Catalogue = []Entry{
 		Guard: "shows the asker's own name and groups",
 	},
 	{
-		Name:  "instance-identity",
-		Paths: []string{"/instance-identity/*"},
-		Why:   "others learn the public key of this Jenkins",
-		Guard: "a public key is no secret",
+		Name:       "instance-identity",
+		Paths:      []string{"/instance-identity/*"},
+		Why:        "others learn the public key of this Jenkins",
+		Guard:      "a public key is no secret",
+		SameForAll: true,
 	},
 	{
 		Name:  "static-files",
@@ -141,10 +151,11 @@ var Catalogue = []Entry{
 		Guard: "the URL holds a user and a time, authenticated with a key of Jenkins'",
 	},
 	{
-		Name:  "libraries",
-		Paths: []string{"/assets/*"},
-		Why:   "pages of plugins load scripts that the core brings",
-		Guard: "the same files for everybody",
+		Name:       "libraries",
+		Paths:      []string{"/assets/*"},
+		Why:        "pages of plugins load scripts that the core brings",
+		Guard:      "the same files for everybody",
+		SameForAll: true,
 	},
 	{
 		Name:  "signup",
@@ -171,6 +182,33 @@ var Catalogue = []Entry{
 		ExemptWhenOpen: true,
 	},
 
+	// Plugins that answer programs.
+	{
+		Name:        "mcp",
+		Paths:       []string{"/mcp-server/*"},
+		Plugin:      "mcp-server",
+		Why:         "programs of AI assistants know no crumbs; they authenticate themselves with each request",
+		Guard:       "permissions of the user; the plugin compares Origin. A scoped token needs `admin`, since what is asked for is in the body",
+		CrumbExempt: true,
+	},
+	{
+		Name:       "mcp-health",
+		Paths:      []string{"/mcp-health"},
+		Plugin:     "mcp-server",
+		Why:        "probes ask for it",
+		Guard:      "says up or down and no more",
+		Public:     true,
+		SameForAll: true,
+	},
+	{
+		Name:           "casc-reload",
+		Paths:          []string{"/reload-configuration-as-code"},
+		Plugin:         "configuration-as-code",
+		Why:            "the sidecar of the Helm chart has the configuration reloaded",
+		Guard:          "a token of the plugin, as parameter",
+		ExemptWhenOpen: true,
+	},
+
 	// Webhooks that prove where they come from. Jenkins doesn't insist on that proof.
 	{
 		Name:           "github",
@@ -180,6 +218,7 @@ var Catalogue = []Entry{
 		Guard:          "signature of the body in X-Hub-Signature-256, checked by the gateway",
 		ExemptWhenOpen: true,
 		Signed:         webhook.GitHub,
+		Pages:          []Page{{TheRoot, Posted, Webhook, "/github-webhook"}},
 	},
 	{
 		Name:           "ghprb",
@@ -189,6 +228,7 @@ var Catalogue = []Entry{
 		Guard:          "signature of the body in X-Hub-Signature-256, checked by the gateway",
 		ExemptWhenOpen: true,
 		Signed:         webhook.GitHub,
+		Pages:          []Page{{TheRoot, Posted, Webhook, "/ghprbhook"}},
 	},
 	{
 		Name:           "gitlab",
@@ -207,6 +247,7 @@ var Catalogue = []Entry{
 		Guard:          "X-Gitlab-Token or the signature of a signing token, checked by the gateway and, where it knows one, by the plugin",
 		ExemptWhenOpen: true,
 		Signed:         webhook.GitLab,
+		Pages:          []Page{{TheRoot, Posted, Webhook, "/gitlab-webhook/post /gitlab-systemhook/post"}},
 	},
 	{
 		Name:           "bitbucket",
@@ -216,6 +257,7 @@ var Catalogue = []Entry{
 		Guard:          "signature of the body in X-Hub-Signature, checked by the gateway",
 		ExemptWhenOpen: true,
 		Signed:         webhook.Bitbucket,
+		Pages:          []Page{{TheRoot, Posted, Webhook, "/bitbucket-hook"}},
 	},
 	{
 		Name:           "bitbucket-branch-source",
@@ -225,6 +267,8 @@ var Catalogue = []Entry{
 		Guard:          "signature of the body in X-Hub-Signature, checked by the gateway and, where it knows the secret, by the plugin",
 		ExemptWhenOpen: true,
 		Signed:         webhook.Bitbucket,
+		SignedQuery:    "server_url",
+		Pages:          []Page{{TheRoot, Posted, Webhook, "/bitbucket-scmsource-hook/notify"}},
 	},
 
 	// Webhooks that the gateway can't check.
@@ -235,6 +279,7 @@ var Catalogue = []Entry{
 		Why:            "Gitea has neither user nor crumb",
 		Guard:          "nothing: the plugin checks no signature, but an event only makes it look at the repository",
 		ExemptWhenOpen: true,
+		Pages:          []Page{{TheRoot, Posted, Webhook, "/gitea-webhook/post"}},
 	},
 	{
 		Name:               "generic-webhook-trigger",
@@ -244,6 +289,7 @@ var Catalogue = []Entry{
 		Guard:              "the token of a job, as parameter, token header, bearer token or X-Gitlab-Token; a job without token starts for whoever may build it; optional list of senders",
 		ExemptWhenOpen:     true,
 		KeepsAuthorization: true,
+		Pages:              []Page{{TheRoot, Acting, Webhook, "/generic-webhook-trigger/invoke"}},
 	},
 	{
 		Name:           "multibranch-scan-webhook-trigger",
@@ -252,6 +298,7 @@ var Catalogue = []Entry{
 		Why:            "any service may have branches indexed",
 		Guard:          "the token of a job, as parameter or token header",
 		ExemptWhenOpen: true,
+		Pages:          []Page{{TheRoot, Acting, Webhook, "/multibranch-webhook-trigger/invoke"}},
 	},
 	{
 		Name:           "build-token-root",
@@ -260,6 +307,7 @@ var Catalogue = []Entry{
 		Why:            "scripts start builds where anonymous may read nothing",
 		Guard:          "the trigger token of the job, as parameter",
 		ExemptWhenOpen: true,
+		Pages:          []Page{{TheRoot, Acting, Build, "/buildByToken/build /buildByToken/buildWithParameters /buildByToken/polling"}},
 	},
 	{
 		Name:           "git-notify",
@@ -268,6 +316,7 @@ var Catalogue = []Entry{
 		Why:            "hooks of repositories tell of commits",
 		Guard:          "an access token of the plugin, as parameter (since 4.11.4)",
 		ExemptWhenOpen: true,
+		Pages:          []Page{{TheRoot, Acting, Webhook, "/git/notifyCommit"}},
 	},
 	{
 		Name:           "mercurial-notify",
@@ -276,6 +325,7 @@ var Catalogue = []Entry{
 		Why:            "hooks of repositories tell of commits",
 		Guard:          "nothing: whoever knows a repository's URL has its jobs polled",
 		ExemptWhenOpen: true,
+		Pages:          []Page{{TheRoot, Acting, Webhook, "/mercurial/notifyCommit"}},
 	},
 	{
 		Name:           "subversion-notify",
@@ -284,6 +334,7 @@ var Catalogue = []Entry{
 		Why:            "hooks of repositories tell of commits",
 		Guard:          "the UUID of the repository, which is no secret: its jobs are polled",
 		ExemptWhenOpen: true,
+		Pages:          []Page{{TheRoot, Acting, Webhook, "/subversion/*/notifyCommit"}},
 	},
 	{
 		Name:           "sonarqube",
@@ -292,6 +343,7 @@ var Catalogue = []Entry{
 		Why:            "SonarQube tells of quality gates",
 		Guard:          "signature of the body, checked by the plugin where it knows the secret; else nothing",
 		ExemptWhenOpen: true,
+		Pages:          []Page{{TheRoot, Posted, Webhook, "/sonarqube-webhook"}},
 	},
 
 	// What others read.
@@ -302,6 +354,7 @@ var Catalogue = []Entry{
 		Why:                "monitoring has no user",
 		Guard:              "an access key of the plugin, in the path, as parameter or as Authorization: Jenkins-Metrics-Key",
 		KeepsAuthorization: true,
+		Pages:              []Page{{TheRoot, Shown, Read, "/metrics/healthcheckOk"}},
 	},
 	{
 		Name:   "prometheus",
@@ -309,244 +362,14 @@ var Catalogue = []Entry{
 		Plugin: "prometheus",
 		Why:    "Prometheus has no user",
 		Guard:  "nothing, unless the plugin is set to demand Metrics/View, which anonymous then needs; names every job",
+		Pages:  []Page{{TheRoot, Shown, Read, "/prometheus"}},
 	},
 	{
 		Name:   "badges",
-		Paths:  []string{"/buildStatus/*", "/badge/*"},
+		Paths:  []string{"/buildStatus/*"},
 		Plugin: "embeddable-build-status",
 		Why:    "pages elsewhere show badges",
 		Guard:  "permission Job/ViewStatus, which anonymous then needs",
+		Pages:  []Page{{TheRoot, Shown, Read, "/buildStatus/icon /buildStatus/icon.svg /buildStatus/text"}},
 	},
-}
-
-// A pattern is one path of an entry, cut at its slashes.
-type pattern struct {
-	entry    *Entry
-	segments []string // a * is any one segment
-	below    bool     // the path ended in /*
-}
-
-// match looks at the decoded segments, the first of which is known to match.
-func (p pattern) match(rest string) bool {
-	for _, want := range p.segments[1:] {
-		if rest == "" {
-			return false
-		}
-		var segment string
-		if segment, rest = cutSegment(rest); want != "*" && segment != want {
-			return false
-		}
-	}
-	return p.below || rest == ""
-}
-
-// cutSegment splits a canonical path after its first segment, which it decodes.
-func cutSegment(path string) (segment, rest string) {
-	path = path[1:]
-	if slash := strings.IndexByte(path, '/'); slash >= 0 {
-		path, rest = path[:slash], path[slash:]
-	}
-	return decode(path), rest
-}
-
-// patterns are found by their first segment, so that a path of none costs one look-up.
-type patterns map[string][]pattern
-
-func (ps patterns) add(e *Entry) {
-	for _, path := range e.Paths {
-		p := compile(path)
-		p.entry = e
-		ps[p.segments[0]] = append(ps[p.segments[0]], p)
-	}
-}
-
-func (ps patterns) find(r route) *Entry {
-	if r.path == "" {
-		return nil
-	}
-	first, rest := cutSegment(r.path)
-	for _, p := range ps[first] {
-		if p.match(rest) {
-			return p.entry
-		}
-	}
-	return nil
-}
-
-func compile(path string) pattern {
-	path, below := strings.CutSuffix(path, "/*")
-	return pattern{segments: strings.Split(path[1:], "/"), below: below}
-}
-
-// overlaps tells whether some path matches both patterns.
-func (p pattern) overlaps(q pattern) bool {
-	shared := min(len(p.segments), len(q.segments))
-	for i := range shared {
-		a, b := p.segments[i], q.segments[i]
-		if a != b && a != "*" && b != "*" {
-			return false
-		}
-	}
-	return (len(p.segments) == shared || q.below) && (len(q.segments) == shared || p.below)
-}
-
-// openings are the catalogue with the settings applied. They don't change.
-type openings struct {
-	publics, exempts, webhooks patterns
-}
-
-// newOpenings applies the settings public and crumb_exempt to the catalogue, and the
-// kinds of webhook that have a secret. In the settings a name opens an entry, -name
-// closes it, and /path or /path/* adds a path of one's own; the first two may name any
-// entry, except that one which needs a signature is opened by its kind alone.
-func newOpenings(public, exempt []string, signed []webhook.Kind) (*openings, error) {
-	opened, ownPublic, err := choose(public, "public")
-	if err != nil {
-		return nil, err
-	}
-	exempted, ownExempt, err := choose(exempt, "crumb_exempt")
-	if err != nil {
-		return nil, err
-	}
-	for _, kind := range signed {
-		if !slices.ContainsFunc(Catalogue, func(e Entry) bool { return kind != "" && e.Signed == kind }) {
-			return nil, fmt.Errorf("no webhook is called %q", kind)
-		}
-	}
-	o := &openings{publics: patterns{}, exempts: patterns{}, webhooks: patterns{}}
-	for i := range Catalogue {
-		e := &Catalogue[i]
-		open, set := opened[e.Name]
-		switch {
-		case e.Signed != "":
-			// -name closes one plugin's endpoint while the kind's others stay open.
-			if open = slices.Contains(signed, e.Signed) && !set; open {
-				o.webhooks.add(e)
-			}
-		case !set:
-			open = e.Public
-		}
-		if open && e.Signed == "" {
-			o.publics.add(e)
-		}
-		free, set := exempted[e.Name]
-		if !set {
-			free = e.CrumbExempt || open && e.ExemptWhenOpen
-		}
-		if free {
-			o.exempts.add(e)
-		}
-	}
-	for _, e := range ownPublic {
-		o.publics.add(e)
-	}
-	for _, e := range ownExempt {
-		o.exempts.add(e)
-	}
-	return o, nil
-}
-
-// choose reads the list of a setting: which entries it opens (true) or closes (false),
-// and entries made for paths of one's own.
-func choose(list []string, setting string) (chosen map[string]bool, own []*Entry, err error) {
-	chosen = map[string]bool{}
-	for _, item := range list {
-		name, closes := strings.CutPrefix(item, "-")
-		if strings.HasPrefix(name, "/") {
-			if closes {
-				return nil, nil, fmt.Errorf("%s %q: only an entry of the catalogue can be closed, by its name", setting, item)
-			}
-			e, err := ownEntry(name, setting)
-			if err != nil {
-				return nil, nil, fmt.Errorf("%s %q: %w", setting, item, err)
-			}
-			own = append(own, e)
-			continue
-		}
-		at := slices.IndexFunc(Catalogue, func(e Entry) bool { return e.Name == name })
-		if at < 0 {
-			return nil, nil, fmt.Errorf("%s %q: no such entry; there are %s, and paths that start with /", setting, item, strings.Join(entryNames(), ", "))
-		}
-		if kind := Catalogue[at].Signed; kind != "" && !closes {
-			return nil, nil, fmt.Errorf("%s %q: %w", setting, item, needsWebhook(kind))
-		}
-		if before, set := chosen[name]; set && before == closes {
-			return nil, nil, fmt.Errorf("%s %q: both opened and closed", setting, name)
-		}
-		chosen[name] = !closes
-	}
-	return chosen, own, nil
-}
-
-func needsWebhook(kind webhook.Kind) error {
-	return fmt.Errorf("opened only with a signature or token: use webhook %s { secret … }", kind)
-}
-
-func entryNames() []string {
-	var names []string
-	for _, e := range Catalogue {
-		names = append(names, e.Name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// ownEntry makes an entry of a path in the settings. It refuses what would open more
-// than it seems to, or what no route could match.
-func ownEntry(path, setting string) (*Entry, error) {
-	if path == "/" || path == "/*" {
-		return nil, errors.New("all of Jenkins is no single path")
-	}
-	p := compile(path)
-	for _, segment := range p.segments {
-		switch {
-		case segment == "":
-			return nil, errors.New("a path must name something, have no empty segment and no slash at its end")
-		case segment == "." || segment == "..":
-			return nil, errors.New("a path must have no dot segments")
-		case strings.ContainsAny(segment, `*%;\?#`) || strings.ContainsFunc(segment, unicode.IsControl):
-			return nil, errors.New("a path is written decoded, without query, and has no * but as its last segment")
-		}
-	}
-	switch {
-	case p.segments[0] == "static":
-		return nil, errors.New("/static/x is cut off before anything is decided: name the path behind it")
-	case p.segments[0] == "manage" && p.below:
-		return nil, errors.New("everything in Jenkins lies below /manage too: name what is meant")
-	}
-	for i := range Catalogue {
-		if kind := Catalogue[i].Signed; kind != "" {
-			for _, signed := range Catalogue[i].Paths {
-				if p.overlaps(compile(signed)) {
-					return nil, needsWebhook(kind)
-				}
-			}
-		}
-	}
-	return &Entry{Name: path, Paths: []string{path}, Why: "named in the setting " + setting, Guard: "unknown to the gateway"}, nil
-}
-
-// public returns the entry that opens a route to requests without a user; nil if none
-// does. A path of the settings has an Entry made for it.
-func (o *openings) public(p route, rawQuery string) *Entry {
-	e := o.publics.find(p)
-	if e == nil || e.Query != "" && !hasQuery(rawQuery, e.Query) {
-		return nil
-	}
-	return e
-}
-
-// crumbExempt returns the entry that frees a route from crumbs; nil if none does.
-func (o *openings) crumbExempt(p route) *Entry { return o.exempts.find(p) }
-
-// signed returns the entry of a route that is open to requests whose signature or token
-// is valid; nil if it is none.
-func (o *openings) signed(p route) *Entry { return o.webhooks.find(p) }
-
-// hasQuery tells whether a query holds a parameter, name=value, once and no other of
-// that name: which of two counts is for the server to choose.
-func hasQuery(rawQuery, want string) bool {
-	name, value, _ := strings.Cut(want, "=")
-	query, err := url.ParseQuery(rawQuery)
-	return err == nil && slices.Equal(query[name], []string{value})
 }

@@ -1,0 +1,67 @@
+package endpoint
+
+import (
+	"net/url"
+	"strings"
+)
+
+// ActsOnGet reports whether Jenkins acts on a GET for a path, as it does on a link with a job's trigger token and on the
+// notifications of repositories. Such a request has no crumb, so a page anywhere can make a browser send it.
+//
+// The path may be as the client wrote it, escaped. It counts wherever in it an acting endpoint begins: below /static/x,
+// /manage, or an item whose parents lead back to the root. A web method ignores what follows it.
+func ActsOnGet(path, rawQuery string) bool {
+	for path != "" {
+		path = path[1:] // the slash
+		name, rest := path, ""
+		if slash := strings.IndexByte(path, '/'); slash >= 0 {
+			name, rest = path[:slash], path[slash:]
+		}
+		for _, a := range acting[decode(name)] {
+			if a.begins(rest) && (!a.withToken || hasToken(rawQuery)) {
+				return true
+			}
+		}
+		path = rest
+	}
+	return false
+}
+
+// An act is an endpoint that acts on a GET.
+type act struct {
+	pattern
+	withToken bool
+}
+
+// begins reports whether a path begins with the pattern, whose first segment is known to match.
+func (a act) begins(rest string) bool {
+	p := a.pattern
+	p.below = true
+	return p.match(rest)
+}
+
+// acting are found by their first segment.
+var acting = func() map[string][]act {
+	found := make(map[string][]act)
+	for page := range all {
+		if page.How != Acting && page.How != ActingWithToken {
+			continue
+		}
+		for path := range strings.FieldsSeq(page.Paths) {
+			p := compile(path)
+			found[p.segments[0]] = append(found[p.segments[0]], act{p, page.How == ActingWithToken})
+		}
+	}
+	return found
+}()
+
+// hasToken reports whether a query may have the parameter token. What can't be read may.
+func hasToken(rawQuery string) bool {
+	for pair := range strings.SplitSeq(rawQuery, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if name, err := url.QueryUnescape(name); err != nil || name == "token" {
+			return true
+		}
+	}
+	return false
+}
