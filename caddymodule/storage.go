@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/storage"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
@@ -69,7 +70,7 @@ func (b *BoltStorage) Dir() string { return filepath.Dir(b.Path) }
 
 // Open implements Storage.
 func (b *BoltStorage) Open() (storage.Store, error) {
-	return boltstore.Open(b.Path, boltstore.Options{LockTimeout: time.Duration(b.LockTimeout)})
+	return boltstore.Open(b.Path, boltstore.Options{LockTimeout: time.Duration(b.LockTimeout), Known: storekey.Kinds()})
 }
 
 // UnmarshalCaddyfile sets up the storage from Caddyfile tokens:

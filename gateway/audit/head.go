@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -25,7 +26,7 @@ const headTimeout = 5 * time.Second
 // headKey is where the store keeps the head.
 func (l *Log) headKey() string {
 	sum := sha256.Sum256([]byte(l.o.Name)) // a key is short, a path need not be
-	return "meta/audit-head/" + hex.EncodeToString(sum[:8])
+	return storekey.AuditHead + hex.EncodeToString(sum[:8])
 }
 
 // rememberHead keeps the head, and says so once if it can't.

@@ -14,12 +14,13 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/internal/strictcbor"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
 const (
-	keysKey     = "meta/crumb-keys"
+	keysKey     = storekey.CrumbKeys
 	keysVersion = 1
 
 	// maxKeys bounds the ring: the current key and four old ones. With a rotation a

@@ -19,14 +19,15 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/internal/strictcbor"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
 const (
-	tokenPrefix   = "token/"
-	profilePrefix = "user/"
+	tokenPrefix   = storekey.Tokens
+	profilePrefix = storekey.Users
 )
 
 func tokenKey(id uuid.UUID) string { return tokenPrefix + id.String() }

@@ -11,13 +11,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/crumbgate/crumbgate/gateway/policy"
+	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/internal/strictcbor"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
 // neededPrefix begins the keys under which is stored what observed tokens have
 // done; the token's id follows.
-const neededPrefix = "needed/"
+const neededPrefix = storekey.Needs
 
 // maxNeeds bounds how many different needs are kept of a token. One that does more
 // than that needs a scope over a folder, which these suffice to find.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/internal/strictcbor"
 	"github.com/crumbgate/crumbgate/storage"
@@ -21,7 +22,7 @@ const (
 	// (ApiTokenStore.HashedToken.isAboutToExpire).
 	ExpiresSoon = 7 * 24 * time.Hour
 
-	sweptKey = "meta/swept"
+	sweptKey = storekey.Swept
 )
 
 // happen has something done about an event of a request, which does not wait. It tells

@@ -27,6 +27,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"github.com/google/uuid"
 
+	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -35,7 +36,7 @@ import (
 const Interval = 10 * time.Second
 
 // prefix begins the keys under which totals are stored; the token's id follows.
-const prefix = "usage/"
+const prefix = storekey.Usage
 
 // A Total is what is known of the uses of one token.
 type Total struct {

@@ -43,6 +43,11 @@ func (s *Store) Apply(ctx context.Context, changes ...storage.Change) (storage.R
 	if err := storage.CheckBatch(changes); err != nil {
 		return 0, err
 	}
+	for _, c := range changes {
+		if !isKnown([]byte(c.Key), s.known) {
+			return 0, fmt.Errorf("%w: the key %q is of no known kind, and the next start would refuse it", storage.ErrBatch, c.Key)
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -149,11 +154,11 @@ func (s *Store) shows(txid int) bool {
 // error of those whose do not.
 func applyAll(tx *bolt.Tx, batches []*batch) error {
 	data, meta := tx.Bucket(dataBucket), tx.Bucket(metaBucket)
-	last, err := lastRevision(meta)
+	s, err := readState(meta)
 	if err != nil {
 		return err
 	}
-	first := last
+	first := s.revision
 	for _, b := range batches {
 		if b.err, err = conflict(data, b.changes); err != nil {
 			return err
@@ -161,24 +166,39 @@ func applyAll(tx *bolt.Tx, batches []*batch) error {
 		if b.err != nil {
 			continue
 		}
-		last++
-		b.revision = last
+		s.revision++
+		b.revision = s.revision
 		for _, c := range b.changes {
-			if c.Delete {
-				err = data.Delete([]byte(c.Key))
-			} else {
-				err = data.Put([]byte(c.Key), encodeEntry(last, c.Value))
-			}
-			if err != nil {
+			if err := s.change(data, c); err != nil {
 				return err
 			}
 		}
 	}
 	dropResident(tx)
-	if last == first {
+	if s.revision == first {
 		return errNothing
 	}
-	return meta.Put(revisionKey, appendRevision(nil, last))
+	return putState(meta, s)
+}
+
+// change makes one change, of the batch s.revision, and counts it.
+func (s *state) change(data *bolt.Bucket, c storage.Change) error {
+	key := []byte(c.Key)
+	if old := data.Get(key); old != nil {
+		// Of a damaged entry it is not known what was counted.
+		if _, _, err := decodeEntry(key, old); err != nil {
+			return damage(err)
+		}
+		if err := s.remove(key, old); err != nil {
+			return damage(err)
+		}
+	}
+	if c.Delete {
+		return data.Delete(key)
+	}
+	entry := encodeEntry(key, s.revision, c.Value)
+	s.add(key, entry)
+	return data.Put(key, entry)
 }
 
 // conflict returns as its first result the *storage.ConflictError of the first
@@ -190,8 +210,8 @@ func conflict(data *bolt.Bucket, changes []storage.Change) (conflict, err error)
 		}
 		actual := storage.Absent
 		if b := data.Get([]byte(c.Key)); b != nil {
-			if actual, _, err = decodeEntry(b); err != nil {
-				return nil, damage(fmt.Errorf("key %q: %w", c.Key, err))
+			if actual, _, err = decodeEntry([]byte(c.Key), b); err != nil {
+				return nil, damage(err)
 			}
 		}
 		if actual != c.Expect {
@@ -199,17 +219,4 @@ func conflict(data *bolt.Bucket, changes []storage.Change) (conflict, err error)
 		}
 	}
 	return nil, nil
-}
-
-// lastRevision returns the revision of the last batch, 0 before the first.
-func lastRevision(meta *bolt.Bucket) (storage.Revision, error) {
-	b := meta.Get(revisionKey)
-	if b == nil {
-		return 0, nil
-	}
-	r, err := decodeRevision(b)
-	if err != nil {
-		return 0, damage(err)
-	}
-	return r, nil
 }

@@ -47,3 +47,28 @@ func BenchmarkApply(b *testing.B) {
 		})
 	})
 }
+
+// BenchmarkOpen opens a store of 100,000 entries, which checks each of them.
+func BenchmarkOpen(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "tokens.db")
+	s := open(b, path)
+	for n := int64(0); n < 100_000; {
+		var changes []storage.Change
+		for range storage.MaxBatch {
+			changes = append(changes, benchChange(n))
+			n++
+		}
+		if _, err := s.Apply(context.Background(), changes...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := open(b, path).Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,20 +1,19 @@
 package boltstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
-
-// schema is the version of the layout that this package reads and writes.
-const schema = 1
 
 // Options are the settings of a store. The zero value is good.
 type Options struct {
@@ -26,6 +25,10 @@ type Options struct {
 	// its mode is changed. Readers share the file with each other, but not with a
 	// process that has it open for writing. Apply returns an error.
 	ReadOnly bool
+
+	// Known are the prefixes of all keys that the store may hold. A store with any other
+	// key is not opened, and Apply refuses it. nil: all keys are allowed.
+	Known []string
 }
 
 // Open opens the store in the file path, and creates it, with the directories that
@@ -68,25 +71,75 @@ func open(path string, o Options) (*Store, error) {
 		return nil, errors.New("the file is empty")
 	}
 
-	db, file, err := openFile(path, o)
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, locked(path, o.LockTimeout)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
-		return nil, fmt.Errorf("is not a bbolt file, or its first pages are damaged (%w); name another file, or restore it from a backup", err)
-	case err != nil:
-		return nil, err
-	}
-	if err := prepare(db, path, o); err != nil {
-		// The error at hand is the one that counts, and nothing was written.
-		if errors.Is(err, errPanicked) {
-			_ = abandon(file)
-		} else {
-			_ = db.Close()
+	// Pages are checked before bbolt follows them, and before it reads the list of free
+	// pages, which it does if it is to write.
+	if o.ReadOnly {
+		db, file, version, err := openChecked(path, o)
+		if err == nil && version != schema {
+			err = fmt.Errorf("has schema %d: start this crumbgate with it once, which upgrades it to schema %d", version, schema)
+			discard(db, file, err)
 		}
+		if err != nil {
+			return nil, err
+		}
+		return newStore(path, o, db, file), nil
+	}
+	if info == nil || info.Size() > 0 {
+		look := o
+		look.ReadOnly = true
+		db, _, _, err := openChecked(path, look)
+		if err == nil {
+			err = db.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	db, file, err := openFile(path, o)
+	if err != nil {
 		return nil, err
 	}
-	return &Store{path: path, db: db, file: file, update: db.Update, writer: make(chan struct{}, 1)}, nil
+	if err := prepare(db, path); err != nil {
+		discard(db, file, err)
+		return nil, err
+	}
+	return newStore(path, o, db, file), nil
+}
+
+func newStore(path string, o Options, db *bolt.DB, file *os.File) *Store {
+	return &Store{path: path, known: o.Known, db: db, file: file, update: db.Update, writer: make(chan struct{}, 1)}
+}
+
+// discard closes a database for the error found, which counts more than that of closing:
+// nothing was written.
+func discard(db *bolt.DB, file *os.File, found error) {
+	if errors.Is(found, errPanicked) {
+		_ = abandon(file)
+	} else {
+		_ = db.Close()
+	}
+}
+
+// openChecked opens a file for reading and checks all that is in it. It returns the
+// schema, 0 for a file without content.
+func openChecked(path string, o Options) (db *bolt.DB, file *os.File, version uint32, err error) {
+	if db, file, err = openFile(path, o); err != nil {
+		return nil, nil, 0, err
+	}
+	err = readFile(func() error {
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		readAhead(context.Background(), path)
+		version, err = inspectFile(file, info.Size(), int64(db.Info().PageSize), o.Known)
+		return err
+	})
+	if err != nil {
+		discard(db, file, err)
+		return nil, nil, 0, err
+	}
+	return db, file, version, nil
 }
 
 // openFile opens the existing file with bbolt.
@@ -111,10 +164,21 @@ func openFile(path string, o Options) (db *bolt.DB, file *os.File, err error) {
 		})
 		return err
 	})
-	if errors.Is(err, errPanicked) {
+	switch {
+	case err == nil:
+		return db, file, nil
+	case errors.Is(err, errPanicked):
 		_ = abandon(file)
+		return nil, nil, err
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, nil, locked(path, o.LockTimeout)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
+		return nil, nil, fmt.Errorf("is not a bbolt file (%w): name another file; or it is damaged, restore it from a backup", err)
+	case errors.As(err, new(*fs.PathError)), errors.As(err, new(syscall.Errno)):
+		return nil, nil, err
+	default:
+		return nil, nil, damage(err) // it is too short for bbolt
 	}
-	return db, file, err
 }
 
 // tighten takes from file all access of others than its owner.
@@ -125,29 +189,32 @@ func tighten(file *os.File) error {
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		if err := file.Chmod(0o600); err != nil {
-			return fmt.Errorf("its mode %#o lets others in and can't be changed, make it 0600: %w", mode, err)
+			return fmt.Errorf("its mode %#o lets others in and can't be changed, make it 0600: %w", mode, err) // a *fs.PathError
 		}
 	}
 	return nil
 }
 
-// prepare makes a new store of an empty database, and checks any other.
-func prepare(db *bolt.DB, path string, o Options) error {
+// prepare makes a new store of an empty database, and one of the present schema of an
+// older one.
+func prepare(db *bolt.DB, path string) error {
 	err := readFile(func() error {
-		empty := false
-		err := db.View(func(tx *bolt.Tx) error {
-			if k, _ := tx.Cursor().First(); k == nil && !o.ReadOnly {
-				empty = true
-				return nil
+		return db.Update(func(tx *bolt.Tx) error {
+			meta := tx.Bucket(metaBucket)
+			if meta == nil {
+				return initialise(tx)
 			}
-			return check(tx, path)
+			// Another process may have written since the file was checked.
+			switch version, err := readSchema(meta.Get(schemaKey), meta.Get(stateKey)); {
+			case err != nil:
+				return err
+			case version < schema:
+				return upgrade(tx)
+			}
+			return errNothing
 		})
-		if empty {
-			err = db.Update(initialise)
-		}
-		return err
 	})
-	if err != nil || o.ReadOnly {
+	if err != nil && !errors.Is(err, errNothing) {
 		return err
 	}
 	// The process that created the file may have died before it got here. Where
@@ -156,47 +223,6 @@ func prepare(db *bolt.DB, path string, o Options) error {
 		return err
 	}
 	return nil
-}
-
-func initialise(tx *bolt.Tx) error {
-	if _, err := tx.CreateBucket(dataBucket); err != nil {
-		return err
-	}
-	meta, err := tx.CreateBucket(metaBucket)
-	if err != nil {
-		return err
-	}
-	return meta.Put(schemaKey, encodeSchema(schema))
-}
-
-// check returns an error unless the database is a whole store of a schema that
-// this package knows. It looks at the frame only: the entries are checked when
-// they are read, as all of them are when a gateway starts.
-func check(tx *bolt.Tx, path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if info.Size() < tx.Size() {
-		return damage(fmt.Errorf("it has %d bytes of %d", info.Size(), tx.Size()))
-	}
-	meta := tx.Bucket(metaBucket)
-	if meta == nil || meta.Get(schemaKey) == nil {
-		return errors.New("is a bbolt file of another program, name another file")
-	}
-	version, err := decodeSchema(meta.Get(schemaKey))
-	if err != nil {
-		return damage(err)
-	}
-	if version > schema {
-		return fmt.Errorf("has schema %d, this crumbgate knows schemas up to %d: run the newer crumbgate that wrote it,"+
-			" or restore the backup from before the upgrade", version, schema)
-	}
-	if version < schema || tx.Bucket(dataBucket) == nil {
-		return damage(fmt.Errorf("schema %d, bucket %q present: %t", version, dataBucket, tx.Bucket(dataBucket) != nil))
-	}
-	_, err = lastRevision(meta)
-	return err
 }
 
 // create makes an empty store at path. It is made whole under another name, so

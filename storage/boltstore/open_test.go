@@ -100,7 +100,7 @@ func TestOpenErrors(t *testing.T) {
 		{"zeros", func(t *testing.T) string {
 			return mustWrite(t, filepath.Join(t.TempDir(), "tokens.db"), make([]byte, 64<<10))
 		}, boltstore.Options{}, "is not a bbolt file"},
-		{"cut to a page", func(t *testing.T) string { return cut(t, filled(t), 4096) }, boltstore.Options{}, "file size too small"},
+		{"cut to a page", func(t *testing.T) string { return cut(t, filled(t), 4096) }, boltstore.Options{}, "the file is damaged, restore it from a backup: file size too small"},
 		{"cut to the first pages", func(t *testing.T) string { return cut(t, filled(t), 8192) }, boltstore.Options{}, "the file is damaged, restore it from a backup"},
 		{"cut in the middle", func(t *testing.T) string { return cut(t, filled(t), 64<<10) }, boltstore.Options{}, "the file is damaged, restore it from a backup"},
 		{"cut in the middle, read-only", func(t *testing.T) string { return cut(t, filled(t), 64<<10) },
@@ -115,9 +115,23 @@ func TestOpenErrors(t *testing.T) {
 		}, boltstore.Options{}, "is a bbolt file of another program"},
 		{"a newer schema", func(t *testing.T) string {
 			path := filled(t)
-			putMeta(t, path, "schema", []byte{0, 0, 0, 2})
+			edit(t, path, func(tx *bolt.Tx) error {
+				meta := tx.Bucket([]byte("meta"))
+				// What a newer version says of its entries can't be read.
+				return errors.Join(meta.Put([]byte("schema"), []byte{0, 0, 0, 3}), meta.Put([]byte("state"), []byte("of another kind")))
+			})
 			return path
-		}, boltstore.Options{}, "has schema 2, this crumbgate knows schemas up to 1: run the newer crumbgate"},
+		}, boltstore.Options{}, "has schema 3, this crumbgate knows schemas up to 2: run the newer crumbgate"},
+		{"a newer schema by damage", func(t *testing.T) string {
+			path := filled(t)
+			putMeta(t, path, "schema", []byte{0, 0, 0, 3})
+			return path
+		}, boltstore.Options{}, "the file is damaged, restore it from a backup: schema 3, with the entries of schema 2"},
+		{"an older schema by damage", func(t *testing.T) string {
+			path := filled(t)
+			putMeta(t, path, "schema", []byte{0, 0, 0, 1})
+			return path
+		}, boltstore.Options{}, "the file is damaged, restore it from a backup: schema 1, with the entries of schema 2"},
 		{"schema 0", func(t *testing.T) string {
 			path := filled(t)
 			putMeta(t, path, "schema", []byte{0, 0, 0, 0})
@@ -128,16 +142,49 @@ func TestOpenErrors(t *testing.T) {
 			putMeta(t, path, "schema", []byte("1"))
 			return path
 		}, boltstore.Options{}, "a schema version of 1 bytes"},
-		{"a malformed revision", func(t *testing.T) string {
+		{"a malformed state", func(t *testing.T) string {
 			path := filled(t)
-			putMeta(t, path, "revision", []byte("12"))
+			putMeta(t, path, "state", []byte("12"))
 			return path
-		}, boltstore.Options{}, "a revision of 2 bytes"},
-		{"no data", func(t *testing.T) string {
+		}, boltstore.Options{}, "the file is damaged, restore it from a backup: what it says of its entries is damaged"},
+		{"no entries", func(t *testing.T) string {
 			path := filled(t)
-			edit(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("data")) })
+			edit(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("entries")) })
 			return path
-		}, boltstore.Options{}, `bucket "data" present: false`},
+		}, boltstore.Options{}, `the file is damaged, restore it from a backup: schema 2, but no bucket "entries"`},
+		{"no meta", func(t *testing.T) string {
+			path := filled(t)
+			edit(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("meta")) })
+			return path
+		}, boltstore.Options{}, `the file is damaged, restore it from a backup: there is no bucket "meta"`},
+		{"nothing any more", func(t *testing.T) string {
+			path := filled(t)
+			edit(t, path, func(tx *bolt.Tx) error {
+				return errors.Join(tx.DeleteBucket([]byte("meta")), tx.DeleteBucket([]byte("entries")))
+			})
+			return path
+		}, boltstore.Options{}, "the file is damaged, restore it from a backup: all of its content is missing"},
+		{"one head destroyed", func(t *testing.T) string {
+			path := filled(t)
+			overwrite(t, path, pageSize+20, []byte("garbage"))
+			return path
+		}, boltstore.Options{}, "the file is damaged, restore it from a backup: head 2 of 2"},
+		{"one head twice", func(t *testing.T) string {
+			path := filled(t)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			overwrite(t, path, 0, b[pageSize:2*pageSize])
+			return path
+		}, boltstore.Options{}, "the file is damaged, restore it from a backup: head 1 of 2"},
+		{"an entry less", func(t *testing.T) string {
+			path := filled(t)
+			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte("entries")).Delete([]byte("token/00-00")) })
+			return path
+		}, boltstore.Options{}, `the file is damaged, restore it from a backup: it holds 999 of 1000 entries "token/"`},
+		{"a key of a newer version", func(t *testing.T) string { return filled(t) }, boltstore.Options{Known: []string{"token/0", "token/1"}},
+			`has the key "token/20-00", which this crumbgate does not know: run the newer crumbgate that wrote it`},
 		{"missing, read-only", func(t *testing.T) string { return filepath.Join(t.TempDir(), "new", "tokens.db") },
 			boltstore.Options{ReadOnly: true}, "no such file"},
 		{"empty, read-only", func(t *testing.T) string { return mustWrite(t, filepath.Join(t.TempDir(), "tokens.db"), nil) },

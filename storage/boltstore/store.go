@@ -7,9 +7,10 @@
 // options that trade this away is used. A file that is damaged, cut short or full
 // is an error and never a panic.
 //
-// The file is a bbolt database with two buckets. "data" holds each key with the
-// revision of its last write (8 bytes, big-endian) before its value. "meta" holds
-// "schema" (4 bytes) and "revision", that of the last batch (8 bytes).
+// The file is a bbolt database with two buckets. "entries" holds each key with a
+// checksum and the revision of its last write before its value. "meta" holds "schema"
+// (4 bytes) and "state": the revision of the last batch, and how many entries of each
+// kind there are. Open checks all of it.
 package boltstore
 
 import (
@@ -27,19 +28,23 @@ import (
 )
 
 var (
-	dataBucket  = []byte("data")
-	metaBucket  = []byte("meta")
-	schemaKey   = []byte("schema")
-	revisionKey = []byte("revision")
+	dataBucket = []byte("entries")
+	metaBucket = []byte("meta")
+	schemaKey  = []byte("schema")
+	stateKey   = []byte("state")
+
+	dataBucketV1  = []byte("data")
+	revisionKeyV1 = []byte("revision")
 
 	errClosed = storage.ErrClosed // for its address
 )
 
 // A Store is a storage.Store in a file. Open makes one.
 type Store struct {
-	path string
-	db   *bolt.DB
-	file *os.File // that of db
+	path  string
+	known []string // as in Options
+	db    *bolt.DB
+	file  *os.File // that of db
 
 	// out is the error of all calls once the store is closed or out of use.
 	out atomic.Pointer[error]
@@ -70,9 +75,9 @@ func (s *Store) Get(ctx context.Context, key string) (storage.Entry, error) {
 			if b == nil {
 				return storage.ErrNotFound
 			}
-			revision, value, err := decodeEntry(b)
+			revision, value, err := decodeEntry([]byte(key), b)
 			if err != nil {
-				return damage(fmt.Errorf("key %q: %w", key, err))
+				return damage(err)
 			}
 			entry.Revision, entry.Value = revision, bytes.Clone(value)
 			return nil
@@ -117,7 +122,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[storage.Entry
 				return
 			}
 			if n == listLong {
-				s.readAhead(ctx)
+				readAhead(ctx, s.path)
 			}
 			if n%listLong == 0 {
 				dropResident(tx)
@@ -136,8 +141,8 @@ const listLong = 4096
 // bucket lie scattered, and bbolt tells the kernel not to read ahead on its own, so
 // that a long listing of a file that is not cached would else wait for each page:
 // with a million entries 7 s rather than 1 s on a fast disk, minutes on a slow one.
-func (s *Store) readAhead(ctx context.Context) {
-	file, err := os.Open(s.path)
+func readAhead(ctx context.Context, path string) {
+	file, err := os.Open(path)
 	if err != nil {
 		return // and the listing is only slower
 	}
@@ -172,9 +177,9 @@ func (l *listing) next() error {
 		l.entry = storage.Entry{}
 		return nil
 	}
-	revision, value, err := decodeEntry(v)
+	revision, value, err := decodeEntry(k, v)
 	if err != nil {
-		return damage(fmt.Errorf("key %q: %w", k, err))
+		return damage(err)
 	}
 	// A tree of pages that is damaged can lead in a circle, without an end.
 	if string(k) <= l.entry.Key {

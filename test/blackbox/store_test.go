@@ -60,6 +60,14 @@ func TestBadStores(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"the file is damaged, restore it from a backup"}},
+		{"a bit of a key flipped", func(t *testing.T, g *gatewaytest.Gateway) {
+			made(t, g)
+			flipped(t, g.Store, "token/", "uoken/")
+		}, []string{"the file is damaged, restore it from a backup"}},
+		{"a token that is another user's", func(t *testing.T, g *gatewaytest.Gateway) {
+			made(t, g)
+			flipped(t, g.Store, "alice", "alicf")
+		}, []string{"the file is damaged, restore it from a backup"}},
 		{"of a newer version", func(t *testing.T, g *gatewaytest.Gateway) {
 			made(t, g)
 			db, err := bolt.Open(g.Store, 0o600, nil)
@@ -72,7 +80,8 @@ func TestBadStores(t *testing.T) {
 					if version := b.Get([]byte("schema")); version != nil {
 						newer := append([]byte{}, version...)
 						newer[len(newer)-1]++
-						return b.Put([]byte("schema"), newer)
+						// What a newer version says of its entries can't be read.
+						return errors.Join(b.Put([]byte("schema"), newer), b.Put([]byte("state"), []byte("of another kind")))
 					}
 					return nil
 				})
@@ -80,7 +89,7 @@ func TestBadStores(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"has schema 2", "run the newer crumbgate"}},
+		}, []string{"has schema 3", "run the newer crumbgate"}},
 		{"read-only", func(t *testing.T, g *gatewaytest.Gateway) {
 			made(t, g)
 			readOnly(t, g)
@@ -107,6 +116,21 @@ func TestBadStores(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// flipped replaces a text in a file by one of its length.
+func flipped(t *testing.T, path, old, changed string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), old) {
+		t.Fatalf("%s has no %q", path, old)
+	}
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(b), old, changed)), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
