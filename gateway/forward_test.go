@@ -663,7 +663,7 @@ func TestCrumbIssuer(t *testing.T) {
 			if a.StatusCode != http.StatusOK || a.body != test.want || a.Header.Get("Content-Type") != test.contentType {
 				t.Errorf("the client got\n%s\nwant %s: %s", a.dump(), test.contentType, test.want)
 			}
-			if a.Header.Get("X-Jenkins") != "2.568.2" || len(a.Header.Get("X-Jenkins-Session")) != 8 || a.Header["Set-Cookie"] != nil {
+			if a.Header.Get("X-Jenkins") != "2.578" || len(a.Header.Get("X-Jenkins-Session")) != 8 || a.Header["Set-Cookie"] != nil {
 				t.Errorf("the header is %v", a.Header)
 			}
 			head := s.send("HEAD", test.path, "", auth)

@@ -49,7 +49,7 @@ func checkAgainstJenkins(t interface{ Fatalf(string, ...any) }, target, prefix s
 		t.Fatalf("dispatchPath(%q, %q) = %q; Jenkins dispatches %q, %v", target, prefix, got, want, ok)
 	}
 	if path, _, _ := strings.Cut(target, "?"); strings.HasPrefix(path, "/") {
-		if meant, _ := jenkinstest.Dispatched(prefix, path); !slices.Equal(got, meant) {
+		if meant, _ := jenkinstest.Meant(prefix, path); !slices.Equal(got, meant) {
 			t.Fatalf("dispatchPath(%q, %q) = %q, but the client wrote %q", target, prefix, got, meant)
 		}
 	}

@@ -78,7 +78,7 @@ func TestPathsOnTheWire(t *testing.T) {
 					}
 					return
 				}
-				want, ok := jenkinstest.Dispatched(prefix, path)
+				want, ok := jenkinstest.Meant(prefix, path)
 				for _, r := range got {
 					tokens, in := dispatched(prefix, r)
 					if !in && !ok {

@@ -300,7 +300,11 @@ func (x *exchange) serveAPI(root bean, rest []string) {
 	case "xml":
 		x.apiHeaders()
 		writeXML(&b, rootElement(root.class), root, by)
-		x.xml(b.String())
+		contentType := xmlType
+		if root.class == x.j.issuerClass() {
+			contentType = crumbXML
+		}
+		x.xml(b.String(), contentType)
 	default:
 		x.notFound()
 	}
@@ -312,12 +316,17 @@ func (x *exchange) apiHeaders() {
 	x.Header().Set("X-Frame-Options", "deny")
 }
 
-const xmlType = "application/xml;charset=utf-8"
+const (
+	xmlType = "application/xml;charset=utf-8"
+	// crumbXML is what the API of the crumb issuer sends, which sets the type itself.
+	crumbXML       = "application/xml;charset=UTF-8"
+	xmlDeclaration = `<?xml version="1.0" encoding="UTF-8"?>`
+)
 
 var validWrapper = regexp.MustCompile(`^[a-zA-Z_][\w\-.]*$`)
 
 // xml is Api.doXml from the point where the document exists.
-func (x *exchange) xml(document string) {
+func (x *exchange) xml(document, contentType string) {
 	expression, selects := x.lookup("xpath")
 	var excludes []string
 	for _, p := range x.params {
@@ -326,7 +335,7 @@ func (x *exchange) xml(document string) {
 		}
 	}
 	if !selects && excludes == nil {
-		x.text(http.StatusOK, xmlType, document)
+		x.text(http.StatusOK, contentType, document)
 		return
 	}
 	doc, err := xmlquery.Parse(strings.NewReader(document))
@@ -345,7 +354,11 @@ func (x *exchange) xml(document string) {
 		}
 	}
 	if !selects {
-		x.text(http.StatusOK, xmlType, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"+doc.OutputXML(false))
+		root := "" // without the declaration that the parser has made up
+		if element := xmlquery.FindOne(doc, "/*"); element != nil {
+			root = element.OutputXML(true)
+		}
+		x.text(http.StatusOK, contentType, xmlDeclaration+"\n"+root)
 		return
 	}
 	compiled, err := xpath.Compile(expression)
@@ -379,9 +392,9 @@ func (x *exchange) xml(document string) {
 	case wraps && !validWrapper.MatchString(wrapper):
 		x.text(http.StatusBadRequest, "", "The wrapper parameter can only contain alphanumeric characters or dash/dot/underscore. The first character has to be a letter or underscore.")
 	case wraps && len(found) == 0:
-		x.text(http.StatusOK, xmlType, "<"+wrapper+"/>")
+		x.text(http.StatusOK, contentType, "<"+wrapper+"/>")
 	case wraps:
-		x.text(http.StatusOK, xmlType, "<"+wrapper+">"+strings.Join(found, "")+"</"+wrapper+">")
+		x.text(http.StatusOK, contentType, "<"+wrapper+">"+strings.Join(found, "")+"</"+wrapper+">")
 	case len(found) == 0:
 		x.text(http.StatusNotFound, "", "XPath "+expression+" didn’t match")
 	case len(found) > 1:
@@ -390,7 +403,7 @@ func (x *exchange) xml(document string) {
 	case primitive:
 		x.sendError(http.StatusForbidden, "primitive XPath result sets forbidden; implement jenkins.security.SecureRequester")
 	default:
-		x.text(http.StatusOK, xmlType, found[0])
+		x.text(http.StatusOK, contentType, found[0])
 	}
 }
 
@@ -404,6 +417,11 @@ func (x *exchange) crumbIssuer(rest []string) {
 		if x.needSlash() {
 			x.notFound() // no index view
 		}
+		return
+	}
+	if len(rest) > 1 && rest[1] == "schema" {
+		x.apiHeaders()
+		x.text(http.StatusOK, crumbXML, xmlDeclaration+"<xsd:schema xmlns:xsd='http://www.w3.org/2001/XMLSchema'/>")
 		return
 	}
 	if len(rest) == 1 || rest[1] != "json" && rest[1] != "xml" && rest[1] != "python" {
@@ -431,7 +449,7 @@ func (x *exchange) crumbIssuer(rest []string) {
 		}
 		if text != nil {
 			x.apiHeaders()
-			x.text(http.StatusOK, "text/plain;charset=UTF-8", text())
+			x.text(http.StatusOK, "text/plain;charset=utf-8", text())
 			return
 		}
 	}

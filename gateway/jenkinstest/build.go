@@ -116,6 +116,9 @@ func (i *item) color(now time.Time) string {
 
 // permalink finds a build by its name, or nil. No build here fails or is unstable.
 func (i *item) permalink(name string, now time.Time) *build {
+	if name == "firstBuild" && len(i.builds) > 0 {
+		return i.builds[0]
+	}
 	for _, b := range slices.Backward(i.builds) {
 		result := b.result(now)
 		switch name {

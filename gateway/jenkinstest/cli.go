@@ -50,10 +50,10 @@ func (x *exchange) cli(rest []string) {
 		x.notFound()
 	case x.r.Method != http.MethodPost:
 		x.object("Jenkins CLI")
-	case x.r.Header.Get("Session") == "":
-		x.sendError(http.StatusBadRequest, "Bad Request")
 	case x.r.URL.Query().Get("remoting") != "false":
 		x.sendError(http.StatusForbidden, "Forbidden")
+	case x.r.Header.Get("Session") == "":
+		x.oops() // UUID.fromString throws
 	case x.r.Header.Get("Side") == "download":
 		x.cliDownload()
 	default:

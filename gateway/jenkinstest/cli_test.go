@@ -68,7 +68,7 @@ func TestCLIOverHTTP(t *testing.T) { // 6.5
 		status              int
 	}{
 		{"remoting", "/cli", "Session: x", 403},
-		{"no session", "/cli?remoting=false", "X: y", 400},
+		{"no session", "/cli?remoting=false", "X: y", 500},
 		{"upload without download", "/cli?remoting=false", "Session: x", 500},
 	} {
 		if a := send(t, "POST", url+tt.path, "", tt.session, "Side: upload"); a.StatusCode != tt.status {

@@ -52,6 +52,7 @@ func (x *exchange) checkCrumb() bool {
 	default:
 		x.crumb = CrumbInvalid
 	}
+	x.reportOnlyPolicy()
 	x.sendError(http.StatusForbidden, NoValidCrumb)
 	return false
 }

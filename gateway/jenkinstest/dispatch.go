@@ -1,11 +1,12 @@
 package jenkinstest
 
 import (
-	"fmt"
 	"html"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // dispatch is Stapler: it walks the path's tokens from object to object.
@@ -115,11 +116,7 @@ func (x *exchange) root(t []string) {
 		}
 		x.userPage(rest[0], rest[1:])
 	case "securityRealm":
-		if len(rest) > 1 && rest[0] == "user" && !x.anonymous {
-			x.userPage(rest[1], rest[2:])
-			return
-		}
-		x.notFound()
+		x.notFound() // this realm is no object of Stapler's
 	case "crumbIssuer":
 		x.crumbIssuer(rest)
 	case "whoAmI":
@@ -135,13 +132,26 @@ func (x *exchange) root(t []string) {
 	case "login":
 		x.loginPage()
 	case "loginError":
+		if !x.anonymous {
+			x.redirect(x.j.cfg.Prefix + "/")
+			return
+		}
 		x.page(http.StatusUnauthorized, "Invalid login", "<p>Invalid username or password</p>")
 	case "logout":
 		x.logout()
 	case "health":
-		x.text(http.StatusOK, "application/json;charset=utf-8", `{"status":true}`)
+		if x.needSlash() {
+			x.text(http.StatusOK, "application/json;charset=utf-8", `{"status":true}`)
+		}
 	case "cli":
 		x.cli(rest)
+	case "script", "scriptText":
+		x.scriptConsole(t[0])
+	case "rssAll", "rssFailed", "rssLatest":
+		x.text(http.StatusOK, "application/atom+xml;charset=utf-8",
+			"<?xml version=\"1.0\" encoding=\"UTF-8\"?><feed xmlns=\"http://www.w3.org/2005/Atom\"><title>Jenkins:all (all builds)</title></feed>")
+	case "search":
+		x.search(rest)
 	case "administrativeMonitor":
 		x.setupMonitor(rest)
 	case "quietDown", "cancelQuietDown":
@@ -187,18 +197,45 @@ func (x *exchange) whoAmI(rest []string) {
 	}
 }
 
-// userPage serves /user/<id>, which exists as soon as somebody was seen: here, for everybody.
+// scriptConsole is Jenkins.doScript and doScriptText. A script says nothing but that it ran.
+func (x *exchange) scriptConsole(name string) {
+	switch {
+	case !x.permit(overallAdmin):
+	case name == "scriptText" && x.requirePost():
+		x.text(http.StatusOK, "text/plain;charset=utf-8", "ran "+strconv.Itoa(len(x.param("script")))+" bytes\n")
+	case name == "script":
+		x.page(http.StatusOK, "Script Console", `<form method="post"><textarea name="script"></textarea><button>Run</button></form>`)
+	}
+}
+
+// search is hudson.search.Search.
+func (x *exchange) search(rest []string) {
+	switch {
+	case len(rest) == 0:
+		x.object("Search")
+	case rest[0] == "suggest" || rest[0] == "suggestOpenSearch":
+		x.text(http.StatusOK, "application/json;charset=utf-8", `{"suggestions":[]}`)
+	default:
+		x.notFound()
+	}
+}
+
+// userPage serves /user/<id>, which exists as soon as the user was seen.
 func (x *exchange) userPage(id string, rest []string) {
+	if _, known := x.j.users.Load(fold(id)); !known {
+		x.notFound()
+		return
+	}
 	switch {
 	case len(rest) == 0:
 		x.object(id)
 	case rest[0] == "api":
 		name := id
-		if shown := x.r.Header.Get(x.j.cfg.DisplayNameHeader); shown != "" && shown != "(null)" && id == x.user {
+		if shown := latin1(x.r.Header.Get(x.j.cfg.DisplayNameHeader)); shown != "" && shown != "(null)" && id == x.user {
 			name = shown
 		}
 		var property []bean
-		if mail := x.r.Header.Get(x.j.cfg.MailHeader); mail != "" && mail != "(null)" && id == x.user {
+		if mail := latin1(x.r.Header.Get(x.j.cfg.MailHeader)); mail != "" && mail != "(null)" && id == x.user {
 			property = append(property, bean{"hudson.tasks.Mailer$UserProperty", []prop{{"address", 3, mail}}})
 		}
 		x.serveAPI(bean{"hudson.model.User", []prop{
@@ -208,6 +245,7 @@ func (x *exchange) userPage(id string, rest []string) {
 			{"id", 1, id},
 			{"property", 1, property},
 		}}, rest[1:])
+	case rest[0] == "my-views" && fold(id) != fold(x.user) && !x.permit(overallAdmin): // SECURITY-534
 	case rest[0] == "my-views" && len(rest) > 2 && rest[1] == "view":
 		x.group(x.j.jobs.root, rest[3:])
 	default:
@@ -223,7 +261,7 @@ func (x *exchange) logout() {
 	}
 	for _, c := range x.r.Cookies() {
 		if strings.HasPrefix(c.Name, "JSESSIONID.") {
-			x.Header().Add("Set-Cookie", fmt.Sprintf("%s=;Path=%s;Expires=Thu, 01 Jan 1970 00:00:00 GMT;Max-Age=0", c.Name, x.j.cookiePath()))
+			x.setCookie(c.Name+"=", "Path="+x.j.cookiePath(), "Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Max-Age=0")
 		}
 	}
 	x.redirect(x.j.cfg.Prefix + "/")
@@ -259,7 +297,7 @@ func (x *exchange) computer(rest []string) {
 		{"assignedLabels", 1, []bean{{"", []prop{{"name", 2, "built-in"}}}}},
 		{"description", 1, "the Jenkins controller's built-in node"},
 		{"displayName", 2, "Built-In Node"},
-		{"executors", 1, []bean{{}, {}}},
+		{"executors", 1, x.executorBeans()},
 		{"icon", 1, "symbol-computer"},
 		{"idle", 1, true},
 		{"jnlpAgent", 1, false},
@@ -282,6 +320,10 @@ func (x *exchange) computer(rest []string) {
 			{"displayName", 1, "Nodes"},
 			{"totalExecutors", 1, 2},
 		}}, rest[1:])
+	case rest[0] == "configure" || rest[0] == "checkName" || rest[0] == "doCreateItem" || rest[0] == "createItem":
+		if x.permit(overallAdmin) {
+			x.page(http.StatusOK, "Nodes", "<h1>Configure</h1>")
+		}
 	case rest[0] != "(built-in)" && rest[0] != "(master)":
 		x.notFound()
 	case len(rest) == 1:
@@ -291,6 +333,31 @@ func (x *exchange) computer(rest []string) {
 	default:
 		x.notFound()
 	}
+}
+
+// executorBeans are the two executors of the controller, with the builds that they run.
+func (x *exchange) executorBeans() []bean {
+	beans := []bean{{}, {}}
+	s := &x.j.jobs
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.advance(now)
+	at := 0
+	var walk func(*item)
+	walk = func(i *item) {
+		for _, child := range i.children {
+			walk(child)
+		}
+		if b := i.running(now); b != nil && at < len(beans) {
+			beans[at].props = []prop{{"currentExecutable", 2, bean{b.class(), []prop{
+				{"fullDisplayName", 3, b.job.fullName() + " #" + strconv.Itoa(b.number)}, {"number", 3, b.number}, {"url", 3, x.rootURL() + b.path()},
+			}}}}
+			at++
+		}
+	}
+	walk(s.root)
+	return beans
 }
 
 func (x *exchange) pluginManager(rest []string) {

@@ -1,15 +1,26 @@
 package jenkinstest
 
-import "strings"
+import (
+	"net/url"
+	"regexp"
+	"strings"
+)
 
 // Dispatched returns the decoded names that Jenkins, running under the context path
 // prefix, walks for a path as it is written in a request. It reports false for what
-// isn't dispatched: a path outside of the prefix, with a semicolon, or with a name that
-// decodes to "..".
+// isn't dispatched: a path that the container refuses, outside of the prefix, with a
+// semicolon, or with a name that decodes to "..".
 func Dispatched(prefix, rawPath string) (tokens []string, ok bool) {
-	rest, inside := strings.CutPrefix(rawPath, prefix)
-	if !inside || rest != "" && rest[0] != '/' || strings.Contains(rest, ";") {
+	rest, inside, bad := locate(rawPath, prefix)
+	if !inside || bad || strings.Contains(rest, ";") {
 		return nil, false
 	}
 	return pathTokens(canonicalPath(rest))
 }
+
+// Meant is Dispatched for a path as a client writes it that leaves the escaping of non-ASCII characters to a proxy.
+func Meant(prefix, path string) (tokens []string, ok bool) {
+	return Dispatched(prefix, notASCII.ReplaceAllStringFunc(path, url.PathEscape))
+}
+
+var notASCII = regexp.MustCompile(`[^\x00-\x7f]+`)

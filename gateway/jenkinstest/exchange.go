@@ -24,7 +24,8 @@ type exchange struct {
 	run *run // the run of Jenkins that answers; a Restart meanwhile doesn't change it
 
 	inContext bool   // the path lies under the context path
-	raw       string // path as sent, less the context path
+	badURI    bool   // the container refuses the path
+	raw       string // path as sent, cut by the length of the context path
 	query     string
 	identity
 	session string // id, without the node's suffix; empty while there is none
@@ -58,10 +59,7 @@ func (j *Jenkins) newExchange(w http.ResponseWriter, r *http.Request) *exchange 
 	}
 	path, query, _ := strings.Cut(uri, "?")
 	x.query = query
-	x.raw, x.inContext = strings.CutPrefix(path, j.cfg.Prefix)
-	if x.raw != "" && x.raw[0] != '/' {
-		x.inContext = false // "/jenkinsx" isn't under "/jenkins"
-	}
+	x.raw, x.inContext, x.badURI = locate(path, j.cfg.Prefix)
 	x.session = x.run.find(r)
 	return x
 }

@@ -1,6 +1,6 @@
 // Package jenkinstest is a stand-in for a Jenkins controller: an [http.Handler] for tests, the demo and benchmarks.
 //
-// It behaves as Jenkins 2.568 with the reverse-proxy-auth plugin does wherever a proxy or a client could notice:
+// It behaves as Jenkins 2.578 with the reverse-proxy-auth plugin does wherever a proxy or a client could notice:
 // sessions, crumbs, the order of authentication and crumb check, the shape of refusals, path handling, redirects, and
 // enough of jobs, queue and builds for client libraries. Where Jenkins is vague it is stricter, never kinder, so that
 // what passes here isn't surprised by a real controller. It trusts its identity headers as blindly as the plugin does.
@@ -23,11 +23,11 @@ import (
 	"time"
 )
 
-// Config describes the Jenkins to imitate. The zero value is a Jenkins 2.568.2 at the root path with CSRF protection.
+// Config describes the Jenkins to imitate. The zero value is a Jenkins 2.578 at the root path with CSRF protection.
 type Config struct {
 	// Prefix is the context path, such as "/jenkins"; empty for none.
 	Prefix string
-	// Version is what X-Jenkins says; default "2.568.2". Below 2.543 the default crumb contains the client's address;
+	// Version is what X-Jenkins says; default "2.578". Below 2.543 the default crumb contains the client's address;
 	// below 2.472 (Jetty 10) the Location of a 302 is absolute. Versions below 2.192 are treated as 2.192.
 	Version string
 	// CrumbField is the name of the crumb's header and parameter; default "Jenkins-Crumb".
@@ -42,6 +42,9 @@ type Config struct {
 	Readers []string
 	// UserHeader and the others name the identity headers; defaults X-Forwarded-User, -Groups, -Mail, -DisplayName.
 	UserHeader, GroupsHeader, MailHeader, DisplayNameHeader string
+	// MixGroups makes parallel requests exchange their groups, as the plugin does: its realm keeps the groups of a
+	// request in a field that all requests share (ReverseProxySecurityRealm.authorities).
+	MixGroups bool
 	// GroupsDelimiter separates groups, each of its characters by itself; default "|".
 	GroupsDelimiter string
 	// QuietPeriod is how long a build waits in the queue; default 20 ms. The delay parameter of a build overrides it.
@@ -61,7 +64,7 @@ type User struct {
 // Jenkins is the stand-in. Its methods may be called at any time from any goroutine.
 type Jenkins struct {
 	cfg       Config
-	minor     int    // 568 for 2.568.2
+	minor     int    // 578 for 2.578
 	salt      string // of crumbs; survives Restart, as $JENKINS_HOME/secrets does
 	csrf      atomic.Bool
 	run       atomic.Pointer[run]
@@ -74,13 +77,17 @@ type Jenkins struct {
 	listeners listeners
 	crumbs    atomic.Int64 // issued through /crumbIssuer
 	readers   map[string]bool
-	done      chan struct{} // closed by Close
+	users     sync.Map               // folded names of the users that were seen; they have a page
+	seen      atomic.Int64           // how many these are
+	booting   atomic.Bool            // see SetBooting
+	shared    atomic.Pointer[string] // groups of the latest request, with MixGroups
+	done      chan struct{}          // closed by Close
 	closing   sync.Once
 }
 
 // New returns a running stand-in. Call Close when it may hold hanging requests.
 func New(cfg Config) *Jenkins {
-	setDefault(&cfg.Version, "2.568.2")
+	setDefault(&cfg.Version, "2.578")
 	setDefault(&cfg.CrumbField, "Jenkins-Crumb")
 	setDefault(&cfg.UserHeader, "X-Forwarded-User")
 	setDefault(&cfg.GroupsHeader, "X-Forwarded-Groups")
@@ -96,6 +103,9 @@ func New(cfg Config) *Jenkins {
 	}
 
 	j := &Jenkins{cfg: cfg, minor: minorVersion(cfg.Version), salt: randomHex(16), done: make(chan struct{})}
+	for id := range cfg.Users {
+		j.see(id)
+	}
 	j.readers = make(map[string]bool)
 	for _, name := range cfg.Readers {
 		j.readers[fold(name)] = true
@@ -114,6 +124,10 @@ func (j *Jenkins) Restart() { j.run.Store(newRun()) }
 
 // SetCSRF turns the crumb check on or off. When it is off there is no crumb issuer: /crumbIssuer answers 404.
 func (j *Jenkins) SetCSRF(on bool) { j.csrf.Store(on) }
+
+// SetBooting makes Jenkins start, or be ready. While it starts, the crumb filter refuses each POST that needs a crumb, as
+// no session exists. Every other request gets 503 with Retry-After.
+func (j *Jenkins) SetBooting(on bool) { j.booting.Store(on) }
 
 // CrumbFetches counts the crumbs that /crumbIssuer has handed out.
 func (j *Jenkins) CrumbFetches() int { return int(j.crumbs.Load()) }
@@ -161,10 +175,18 @@ func (j *Jenkins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.Header().Set("X-Content-Type-Options", "nosniff")
 
 	if headSize(r) > maxHead {
-		x.badHead()
+		x.badMessage(http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large")
+		return
+	}
+	if x.badURI {
+		x.badMessage(http.StatusBadRequest, "Ambiguous or illegal URI")
 		return
 	}
 	if x.fault() {
+		return
+	}
+	if r.Method == http.MethodTrace {
+		x.sendError(http.StatusForbidden, "Forbidden")
 		return
 	}
 	if !x.inContext {
@@ -189,6 +211,10 @@ func (j *Jenkins) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !x.checkCrumb() {
 		return
 	}
+	if j.booting.Load() {
+		x.starting()
+		return
+	}
 	x.dispatch()
 }
 
@@ -205,9 +231,15 @@ func headSize(r *http.Request) int {
 	return n
 }
 
+// jetty121 is a minor version of Jenkins that runs on Jetty 12.1. The exact first one is not known; 2.578 is known to.
+const jetty121 = 570
+
 // jetty is the version that the container reports.
 func (j *Jenkins) jetty() string {
-	if j.minor >= 472 {
+	switch {
+	case j.minor >= jetty121:
+		return "12.1.5"
+	case j.minor >= 472:
 		return "12.0.25"
 	}
 	return "10.0.20"
@@ -218,7 +250,7 @@ func minorVersion(version string) int {
 	minor, _, _ := strings.Cut(rest, ".")
 	n, err := strconv.Atoi(minor)
 	if err != nil {
-		panic("jenkinstest: invalid version " + strconv.Quote(version) + ": want such as 2.568.2")
+		panic("jenkinstest: invalid version " + strconv.Quote(version) + ": want such as 2.578")
 	}
 	return n
 }

@@ -96,6 +96,13 @@ var itemClasses = map[string]string{
 	"org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject": "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject",
 }
 
+// itemForms are the items that the form of "New Item" makes, by its field mode.
+var itemForms = map[string]string{
+	"hudson.model.FreeStyleProject":                  FreestyleXML,
+	"org.jenkinsci.plugins.workflow.job.WorkflowJob": PipelineXML,
+	"com.cloudbees.hudson.plugins.folder.Folder":     FolderXML,
+}
+
 func (i *item) class() string                     { return itemClasses[i.parsed.XMLName.Local] }
 func (i *item) isFolder() bool                    { return i.children != nil }
 func (i *item) isRoot() bool                      { return i.parent == nil }
@@ -272,6 +279,7 @@ func (x *exchange) createItem(g *item) {
 	var err error
 	target := x.j.cfg.Prefix + "/" + g.path() + "job/" + url.PathEscape(name) + "/configure"
 	config := x.body.Bytes()
+	made := mode == "copy"
 	switch {
 	case g.child(name) != nil:
 		problem = "A job already exists with the name ‘" + name + "’"
@@ -286,6 +294,8 @@ func (x *exchange) createItem(g *item) {
 		default:
 			config = source.config
 		}
+	case itemForms[mode] != "": // the form of "New Item"
+		config, made = []byte(itemForms[mode]), true
 	case !isXML:
 		problem = "No mode given"
 	}
@@ -299,7 +309,7 @@ func (x *exchange) createItem(g *item) {
 		x.failure(problem)
 	case err != nil:
 		x.oops()
-	case mode == "copy":
+	case made:
 		x.redirect(target)
 	default:
 		x.text(http.StatusOK, "", "")
@@ -352,7 +362,7 @@ func (x *exchange) item(i *item, t []string) {
 		case i.isFolder():
 			x.groupPage(i, x.j.jobs.nameOf(i))
 		case x.needSlash():
-			x.jobPage(i, "job")
+			x.jobPage(i, http.StatusOK, "job")
 		}
 		return
 	}
@@ -541,9 +551,12 @@ func (x *exchange) itemBean(i *item) bean {
 		}
 	}
 	property := []bean{}
+	actions := []bean{}
 	if definitions := x.parameterBeans(i); len(definitions) > 0 {
-		property = append(property, bean{"hudson.model.ParametersDefinitionProperty", []prop{{"parameterDefinitions", 2, definitions}}})
+		parameters := bean{"hudson.model.ParametersDefinitionProperty", []prop{{"parameterDefinitions", 2, definitions}}}
+		property, actions = append(property, parameters), append(actions, parameters)
 	}
+	props[0].value = actions
 	return bean{i.class(), append(props,
 		prop{"buildable", 1, !i.disabled},
 		prop{"allBuilds", -2, builds},

@@ -196,7 +196,7 @@ func TestTriggers(t *testing.T) {
 		{"7.3 form with a foreign parameter", "POST", "/job/p/build", field(`{"parameter":[{"name":"NONE","value":"x"}]}`), form, 500, ``},
 		{"7.3 form without json", "POST", "/job/p/build", "", "", 400, ``},
 		{"7.3 form with broken json", "POST", "/job/p/build", field(`{`), form, 500, ``},
-		{"7.3 GET shows the form", "GET", "/job/p/build", "", "", 200, ``},
+		{"7.3 GET shows the form", "GET", "/job/p/build", "", "", 405, ``},
 		{"7.3 GET of a plain job", "GET", "/job/a/build", "", "", 405, ``},
 		{"7.3 not parameterized", "POST", "/job/a/buildWithParameters", "", "", 400, ``},
 		{"7.3 disabled", "POST", "/job/off/build", "", "", 409, ``},

@@ -134,6 +134,16 @@ func (x *exchange) contentSecurityPolicy() {
 	x.Header().Set("Reporting-Endpoints", "content-security-policy: "+endpoint)
 }
 
+// reportOnlyPolicy sets what the refusal of a crumb bears: Jenkins' CspFilter runs before the crumb filter.
+func (x *exchange) reportOnlyPolicy() {
+	x.contentSecurityPolicy()
+	h := x.Header()
+	if policy := h.Get("Content-Security-Policy"); policy != "" {
+		h.Set("Content-Security-Policy-Report-Only", policy)
+		h.Del("Content-Security-Policy")
+	}
+}
+
 // script serves the pages' script and, as a placeholder, any other.
 func (x *exchange) script(path string) {
 	if path == behaviorPath {
@@ -164,7 +174,7 @@ func (x *exchange) groupPage(g *item, title string) {
 }
 
 // jobPage serves a page of a job: "job" or "parameters".
-func (x *exchange) jobPage(i *item, name string) {
+func (x *exchange) jobPage(i *item, status int, name string) {
 	type parameter struct{ Name, Value string }
 	var shown struct {
 		Title, URL string
@@ -182,7 +192,7 @@ func (x *exchange) jobPage(i *item, name string) {
 		shown.Builds = append(shown.Builds, b.number)
 	}
 	s.mu.Unlock()
-	x.page(http.StatusOK, shown.Title+" - Jenkins", render(name, shown))
+	x.page(status, shown.Title+" - Jenkins", render(name, shown))
 }
 
 // consolePage serves the page that follows a build's console.

@@ -81,7 +81,7 @@ func TestPages(t *testing.T) {
 		{"/manage/", 200, "form-quiet-down quiet-down proxy-test", ""},
 		{"/job/a/", 200, "build-now delete delete-bare builds", "form-urlencoded build-with-parameters"},
 		{"/job/p/", 200, "build-with-parameters form-urlencoded submit-urlencoded form-json submit-json form-multipart file-multipart submit-multipart form-multipart-field file-multipart-field submit-multipart-field console-1", "build-now"},
-		{"/job/p/build", 200, "form-urlencoded form-json form-multipart form-multipart-field", "delete"},
+		{"/job/p/build", 405, "form-urlencoded form-json form-multipart form-multipart-field", "delete"},
 		{"/job/p/1/console", 200, "out", ""},
 		{"/login", 200, "form-login j_username j_password", ""},
 		{"/nothing", 404, "home result", ""},

@@ -41,6 +41,7 @@ func sendRaw(t testing.TB, url, method, target string, headers ...string) answer
 func TestPathsToOneJob(t *testing.T) {
 	j, url := jenkinstest.Start(t, jenkinstest.Config{Prefix: "/ctx"})
 	addJobs(t, j)
+	send(t, "GET", url+"/", "", "X-Forwarded-User: bob") // from now on Jenkins knows bob
 	const a, inFolder, branch = `"fullName":"a"`, `"fullName":"F/a"`, `"fullName":"M/feature%2Fx"`
 	tests := []struct {
 		name, path string
@@ -50,11 +51,16 @@ func TestPathsToOneJob(t *testing.T) {
 		{"7.1 plain", "/job/a/api/json", 200, a},
 		{"7.1 empty segments", "//job///a//api/json", 200, a},
 		{"7.1 dots", "/./x/../job/a/./api/json", 200, a},
-		{"7.1 surplus dots", "/../../job/a/api/json", 200, a},
+		{"11 surplus dots lead out", "/../../job/a/api/json", 400, "Bad Message 400"},
+		{"11 dots lead out of the context", "/../job/a/api/json", 404, ""},
+		{"11 not UTF-8", "/%ff", 400, "Bad Message 400"},
+		{"11 NUL", "/job/a%00/api/json", 400, "Bad Message 400"},
+		{"11 raw non-ASCII", "/job/ä/api/json", 400, "Bad Message 400"},
+		{"11 first build", "/job/a/firstBuild/api/json", 404, ""},
 		{"7.1 static prefix", "/static/x/job/a/api/json", 200, a},
 		{"7.1 static prefix once", "/static/x/static/y/job/a/api/json", 404, ""},
 		{"7.1 static with dots", "/y/../static/x/job/a/api/json", 200, a},
-		{"7.1 backslash", `/job\a\api\json`, 200, a},
+		{"11 backslash", `/job\a\api\json`, 400, "Bad Message 400"},
 		{"7.1 encoded letters", "/%6aob/a/%61pi/json", 200, a},
 		{"7.1 encoded slash isn't one", "/job%2Fa/api/json", 404, ""},
 		{"7.1 encoded backslash isn't one", "/job%5Ca/api/json", 404, ""},
@@ -73,6 +79,9 @@ func TestPathsToOneJob(t *testing.T) {
 		{"7.2 views have case", "/view/ALL/job/a/api/json", 404, ""},
 		{"7.2 my views", "/me/my-views/view/all/job/a/api/json", 200, a},
 		{"7.2 somebody's views", "/user/bob/my-views/view/all/job/a/api/json", 200, a},
+		{"11 a user whom Jenkins has not seen", "/user/nonesuch/api/json", 404, ""},
+		{"11 the realm is no object", "/securityRealm/user/bob/api/json", 404, ""},
+		{"11 a user below manage", "/manage/user/bob/api/json", 200, `"id":"bob"`},
 		{"7.2 manage", "/manage/job/a/api/json", 200, a},
 		{"6.4 branch encoded twice", "/job/M/job/feature%252Fx/api/json", 200, branch},
 		{"6.4 branch encoded once", "/job/M/job/feature%2Fx/api/json", 200, branch},

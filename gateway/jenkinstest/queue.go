@@ -129,7 +129,7 @@ func (x *exchange) build(i *item, withParameters bool) {
 			return
 		}
 		if len(parameters) > 0 && x.r.Method != http.MethodPost {
-			x.jobPage(i, "parameters")
+			x.jobPage(i, http.StatusMethodNotAllowed, "parameters")
 			return
 		}
 	}

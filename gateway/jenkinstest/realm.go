@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strings"
+	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // identity is who Jenkins takes the caller for.
@@ -23,8 +25,8 @@ type identity struct {
 func (x *exchange) authenticate() bool {
 	tokenUser, status := x.basic()
 	if status != 0 {
-		x.Header().Set("WWW-Authenticate", `Basic realm="Jenkins"`)
-		x.Header().Add("Set-Cookie", "remember-me=;Path="+x.j.cookiePath()+";Expires=Thu, 01 Jan 1970 00:00:00 GMT;Max-Age=0")
+		x.Header().Set("WWW-Authenticate", `Basic realm="Jenkins", charset="UTF-8"`)
+		x.setCookie("remember-me=", "Path="+x.j.cookiePath(), "Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Max-Age=0")
 		x.Header().Set("Expires", "Thu, 01 Jan 1970 00:00:00 GMT")
 		x.sendError(status, "Unauthorized")
 		return false
@@ -35,7 +37,7 @@ func (x *exchange) authenticate() bool {
 	values := x.r.Header.Values(x.j.cfg.UserHeader)
 	switch {
 	case len(values) > 0:
-		x.user = values[0]
+		x.user = latin1(values[0])
 	case tokenUser != "":
 		x.user = tokenUser
 	default:
@@ -44,9 +46,16 @@ func (x *exchange) authenticate() bool {
 		return true
 	}
 	x.restricted = x.j.readers[fold(x.user)]
+	x.j.see(x.user)
 	x.groups = []string{"authenticated"}
 	separates := func(c rune) bool { return strings.ContainsRune(x.j.cfg.GroupsDelimiter, c) }
-	for group := range strings.FieldsFuncSeq(x.r.Header.Get(x.j.cfg.GroupsHeader), separates) {
+	listed := latin1(x.r.Header.Get(x.j.cfg.GroupsHeader))
+	if x.j.cfg.MixGroups {
+		x.j.shared.Store(&listed)
+		time.Sleep(time.Millisecond) // the plugin looks the user up in between
+		listed = *x.j.shared.Load()
+	}
+	for group := range strings.FieldsFuncSeq(listed, separates) {
 		group = strings.TrimFunc(group, unicode.IsSpace)
 		if group == "" { // Spring's SimpleGrantedAuthority wants text
 			x.oops()
@@ -55,6 +64,34 @@ func (x *exchange) authenticate() bool {
 		x.groups = append(x.groups, group)
 	}
 	return true
+}
+
+// latin1 reads a header as Jetty does, as ISO-8859-1: each byte is a character.
+func latin1(value string) string {
+	for i := range len(value) {
+		if value[i] >= utf8.RuneSelf {
+			characters := make([]rune, len(value))
+			for i := range len(value) {
+				characters[i] = rune(value[i])
+			}
+			return string(characters)
+		}
+	}
+	return value
+}
+
+// maxSeen bounds how many users are remembered.
+const maxSeen = 100_000
+
+// see remembers a user, who has a page from then on.
+func (j *Jenkins) see(name string) {
+	key := fold(name)
+	if _, known := j.users.Load(key); known || j.seen.Load() >= maxSeen {
+		return
+	}
+	if _, known := j.users.LoadOrStore(key, nil); !known {
+		j.seen.Add(1)
+	}
 }
 
 // basic is core's BasicHeaderProcessor. It returns the owner of a valid API token, or the status of the refusal.

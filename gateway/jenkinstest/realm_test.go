@@ -37,6 +37,8 @@ func TestIdentity(t *testing.T) {
 		{"5.1 only the first line of groups", []string{alice, "X-Forwarded-Groups: dev", "X-Forwarded-Groups: ops"}, 200, whoAmI("alice", false, `"authenticated","dev"`)},
 		{"5.1 a blank group fails", []string{alice, "X-Forwarded-Groups: dev| |ops"}, 500, ""},
 		{"5.1 groups without user", []string{"X-Forwarded-Groups: dev| |ops"}, 200, anonymous},
+		{"11 headers are ISO-8859-1", []string{"X-Forwarded-User: j\xf6rg", "X-Forwarded-Groups: \xc4"}, 200, whoAmI("jörg", false, `"authenticated","Ä"`)},
+		{"11 UTF-8 becomes another name", []string{"X-Forwarded-User: jörg"}, 200, whoAmI("jÃ¶rg", false, `"authenticated"`)},
 		{"2.3 own token", []string{basic("carol", token)}, 200, whoAmI("carol", false, `"authenticated"`)},
 		{"2.3 the stored id is the name", []string{basic("CAROL", token)}, 200, whoAmI("carol", false, `"authenticated"`)},
 		{"1.1 version characters aren't looked at", []string{basic("carol", "zz"+token[2:])}, 200, whoAmI("carol", false, `"authenticated"`)},
@@ -61,7 +63,7 @@ func TestIdentity(t *testing.T) {
 			if a.StatusCode != tt.status || tt.body != "" && a.body != tt.body {
 				t.Errorf("%q: %d %s, want %d %s", tt.headers, a.StatusCode, a.body, tt.status, tt.body)
 			}
-			if a.StatusCode == 401 && a.Header.Get("WWW-Authenticate") != `Basic realm="Jenkins"` {
+			if a.StatusCode == 401 && a.Header.Get("WWW-Authenticate") != `Basic realm="Jenkins", charset="UTF-8"` {
 				t.Errorf("WWW-Authenticate %q", a.Header.Get("WWW-Authenticate"))
 			}
 			if sessionOf(a) != "" && a.StatusCode != 500 {

@@ -118,12 +118,21 @@ func (x *exchange) acceptable() []string {
 	return names
 }
 
-// badHead is Jetty's answer to a request head that it won't take in.
-func (x *exchange) badHead() {
+// badMessage is Jetty's answer to a request head that it won't take in.
+func (x *exchange) badMessage(status int, reason string) {
 	x.Header().Set("Connection", "close")
-	x.text(http.StatusRequestHeaderFieldsTooLarge, "text/html;charset=iso-8859-1",
-		"<h1>Bad Message 431</h1><pre>reason: Request Header Fields Too Large</pre>")
+	x.text(status, "text/html;charset=iso-8859-1", fmt.Sprintf("<h1>Bad Message %d</h1><pre>reason: %s</pre>", status, reason))
 }
+
+// starting is hudson.util.HudsonIsLoading, which serves all paths until Jenkins is up.
+func (x *exchange) starting() {
+	x.readBody()
+	x.Header().Set("Retry-After", "5")
+	x.text(http.StatusServiceUnavailable, "text/html;charset=utf-8", "<html><body><h1>Starting Jenkins</h1><p>Please wait while Jenkins is getting ready to work</p></body></html>")
+}
+
+// adminPadding makes Jenkins' 404 page as large as an administrator sees it: an image stands inside its header.
+var adminPadding = "<!-- " + strings.Repeat("x", 84_000) + " -->"
 
 // advertise is Functions.advertiseHeaders: what pages carry. API answers have the last two only.
 func (x *exchange) advertise() {
@@ -137,7 +146,11 @@ func (x *exchange) advertise() {
 // Jenkins.getCrumbIssuer returns null, Stapler.invoke calls sendError(404) on a null node, and the container dispatches
 // to /404 (Jenkins.generateNotFoundResponse, _404.jelly, l:layout).
 func (x *exchange) notFound() {
-	x.page(http.StatusNotFound, "Jenkins", `<h1>Oops!</h1><div id="error-description"><h2>Not Found</h2></div>`)
+	body := `<h1>Oops!</h1><div id="error-description"><h2>Not Found</h2></div>`
+	if !x.anonymous && !x.restricted {
+		body += adminPadding
+	}
+	x.page(http.StatusNotFound, "Jenkins", body)
 }
 
 // oops is the page for an exception that nobody caught.
@@ -204,6 +217,7 @@ func (x *exchange) denied(p permission) {
 	for _, id := range p.implied {
 		h.Add("X-Permission-Implied-By", id)
 	}
+	x.getSession()
 	if !x.anonymous {
 		x.page(http.StatusForbidden, "Jenkins", "<h1>Access Denied</h1><p>"+html.EscapeString(x.user)+" is missing the "+p.title+" permission</p>")
 		return

@@ -43,12 +43,15 @@ func TestCrumbRefusalForms(t *testing.T) {
 			}
 			want := map[string]string{
 				"X-Content-Type-Options": "nosniff", "Cache-Control": "must-revalidate,no-cache,no-store",
-				"X-Jenkins": "", "Www-Authenticate": "", "X-Required-Permission": "", "Set-Cookie": "",
+				"Content-Security-Policy": "", "X-Jenkins": "", "Www-Authenticate": "", "X-Required-Permission": "", "Set-Cookie": "",
 			}
 			for name, value := range want {
 				if got := a.Header.Get(name); got != value {
 					t.Errorf("%s: %q, want %q", name, got, value)
 				}
+			}
+			if a.Header.Get("Reporting-Endpoints") == "" || a.Header.Get("Content-Security-Policy-Report-Only") == "" {
+				t.Errorf("11: no policy: %q", a.Header)
 			}
 			if !strings.HasPrefix(a.Header.Get("Server"), "Jetty(12.") || a.ContentLength < 0 {
 				t.Errorf("Server %q, Content-Length %d", a.Header.Get("Server"), a.ContentLength)
@@ -78,11 +81,14 @@ func TestDenials(t *testing.T) {
 		}
 		for name, want := range map[string]string{
 			"X-You-Are-Authenticated-As": "anonymous", "X-Required-Permission": "hudson.model.Hudson.Read",
-			"X-Hudson": "1.395", "X-Jenkins": "2.568.2", "Www-Authenticate": "", "Set-Cookie": "",
+			"X-Hudson": "1.395", "X-Jenkins": "2.578", "Www-Authenticate": "",
 		} {
 			if got := a.Header.Get(name); got != want {
 				t.Errorf("%s: %q, want %q", name, got, want)
 			}
+		}
+		if sessionOf(a) == "" {
+			t.Error("11: no session was opened")
 		}
 		if len(a.Header.Values("X-Permission-Implied-By")) != 2 {
 			t.Errorf("X-Permission-Implied-By: %q", a.Header.Values("X-Permission-Implied-By"))
@@ -107,7 +113,7 @@ func TestDenials(t *testing.T) {
 			t.Errorf("a reader's DELETE = %d, want 403", a.StatusCode)
 		}
 	})
-	for _, path := range []string{"/login", "/whoAmI/api/json", "/health", "/static/0123abcd/images/x.svg", "/github-webhook/", "/jnlpJars/agent.jar", "/tcpSlaveAgentListener/", "/favicon.ico"} {
+	for _, path := range []string{"/login", "/whoAmI/api/json", "/health/", "/static/0123abcd/images/x.svg", "/github-webhook/", "/jnlpJars/agent.jar", "/tcpSlaveAgentListener/", "/favicon.ico"} {
 		if a := send(t, "GET", url+path, ""); a.StatusCode != 200 {
 			t.Errorf("6.6: anonymous GET %s = %d, want 200", path, a.StatusCode)
 		}
@@ -166,7 +172,7 @@ func TestSessionsAndHeaders(t *testing.T) {
 	t.Run("4.1 cookie", func(t *testing.T) {
 		a := send(t, "GET", url+"/crumbIssuer/api/json", "", alice)
 		line := a.Header.Get("Set-Cookie")
-		if ok := matches(`^JSESSIONID\.[0-9a-f]{8}=node0[0-9a-z]+0\.node0;Path=/ctx;HttpOnly;SameSite=Lax$`, line); !ok {
+		if ok := matches(`^JSESSIONID\.[0-9a-f]{8}=node0[0-9a-z]+0\.node0; Path=/ctx; HttpOnly; SameSite=Lax$`, line); !ok {
 			t.Errorf("Set-Cookie: %q", line)
 		}
 		if got := a.Header.Get("Expires"); got != "Thu, 01 Jan 1970 00:00:00 GMT" {
@@ -205,6 +211,9 @@ func TestLoginForm(t *testing.T) { // 3.5, 4.3, 5.2
 	}
 	if a := send(t, "POST", url+"/j_spring_security_check", "", alice); a.StatusCode != 302 || a.Header.Get("Location") != "/ctx/loginError" {
 		t.Errorf("log-in = %d %q, want a redirect to /ctx/loginError and no crumb check", a.StatusCode, a.Header.Get("Location"))
+	}
+	if a := send(t, "GET", url+"/loginError", "", alice); a.StatusCode != 302 {
+		t.Errorf("11: error page of a signed-in user = %d, want 302", a.StatusCode)
 	}
 	if a := send(t, "GET", url+"/loginError", ""); a.StatusCode != 401 || a.Header.Get("WWW-Authenticate") != "" {
 		t.Errorf("error page = %d", a.StatusCode)

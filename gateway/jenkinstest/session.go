@@ -76,23 +76,32 @@ func (j *Jenkins) ExpireSessions() {
 	s.age.Init()
 }
 
-// getSession is HttpServletRequest.getSession: it makes a session when there is none. The cookie is written without
-// blanks, and Jetty adds Expires to an answer that sets one.
+// getSession is HttpServletRequest.getSession: it makes a session when there is none. Jetty writes the cookie with
+// blanks since 12.1, and adds Expires to an answer that sets one.
 func (x *exchange) getSession() string {
 	if x.session == "" {
 		x.session = x.run.create()
-		cookie := x.run.cookie + "=" + x.session + ".node0;Path=" + x.j.cookiePath()
+		cookie := []string{x.run.cookie + "=" + x.session + ".node0", "Path=" + x.j.cookiePath()}
 		if strings.HasPrefix(x.j.cfg.RootURL, "https:") {
-			cookie += ";Secure" // by the configured URL, not by the connection
+			cookie = append(cookie, "Secure") // by the configured URL, not by the connection
 		}
-		cookie += ";HttpOnly"
+		cookie = append(cookie, "HttpOnly")
 		if x.j.minor >= 513 {
-			cookie += ";SameSite=Lax"
+			cookie = append(cookie, "SameSite=Lax")
 		}
-		x.Header().Add("Set-Cookie", cookie)
+		x.setCookie(cookie...)
 		x.Header().Set("Expires", "Thu, 01 Jan 1970 00:00:00 GMT")
 	}
 	return x.session
+}
+
+// setCookie sends a cookie: the pair, then its attributes.
+func (x *exchange) setCookie(parts ...string) {
+	separator := ";"
+	if x.j.minor >= jetty121 {
+		separator = "; "
+	}
+	x.Header().Add("Set-Cookie", strings.Join(parts, separator))
 }
 
 // cookiePath is the context path, or "/".
