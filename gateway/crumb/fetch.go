@@ -88,8 +88,6 @@ func (a *Answer) Session(old *Session) (*Session, error) {
 	switch {
 	case len(s.Version) > maxVersion || len(s.Started) > maxVersion:
 		return nil, fmt.Errorf("X-Jenkins or X-Jenkins-Session has more than %d bytes", maxVersion)
-	case a.over:
-		return nil, errTooLarge
 	case a.status == http.StatusNotFound && s.Version != "":
 		return s, nil
 	case a.status == http.StatusNotFound:
@@ -98,6 +96,8 @@ func (a *Answer) Session(old *Session) (*Session, error) {
 		return nil, ErrForbidden
 	case a.status != http.StatusOK:
 		return nil, fmt.Errorf("status %d in place of 200", a.status)
+	case a.over: // after the status: without CSRF protection Jenkins' 404 page has 85 kB for an administrator
+		return nil, errTooLarge
 	}
 	contentType, _, err := mime.ParseMediaType(a.Header().Get("Content-Type"))
 	if err != nil || contentType != "application/json" {
