@@ -109,7 +109,8 @@ func (w *world) dialH2(t *testing.T) *h2conn {
 	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.WriteSettings(), c.WriteWindowUpdate(0, 1<<30)); err != nil {
+	window := http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20} // Jenkins' 404 page is larger than the default
+	if err := errors.Join(c.WriteSettings(window), c.WriteWindowUpdate(0, 1<<30)); err != nil {
 		t.Fatal(err)
 	}
 	return c
