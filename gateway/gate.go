@@ -95,6 +95,7 @@ const (
 	ReasonRate         Reason = "a token used too often"
 	ReasonUses         Reason = "a token that is used up"
 	ReasonPages        Reason = "a token on pages for people"
+	ReasonTokenAPI     Reason = "a user's request to Jenkins' token endpoints"
 	ReasonAmbiguous    Reason = "more than one credential"
 	ReasonTokenInURL   Reason = "a token in the URL"
 	ReasonPath         Reason = "a path that Jenkins could read otherwise"
@@ -469,13 +470,18 @@ func (g *Gate) observe(r *http.Request, d Decision, addr string) {
 
 // refuse answers a request that does not go on, and says why in the log.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision) {
+	g.report(r, d)
+	refuse(w, r, d)
+}
+
+// report counts and logs a denial.
+func (g *Gate) report(r *http.Request, d Decision) {
 	g.Metrics.refused[d.Reason].Inc()
 	g.logRefusal(r, d)
 	if d.Reason == ReasonSuperseded {
 		d.Token.Reused(g.ClientAddr(r))
 	}
 	g.Refused(r, d)
-	refuse(w, r, d)
 }
 
 // verifySignature checks that a webhook comes from a forge that knows the secret. The

@@ -48,6 +48,7 @@ var resultLabels = map[Reason]string{
 	ReasonRate:         "rate",
 	ReasonUses:         "used_up",
 	ReasonPages:        "pages",
+	ReasonTokenAPI:     "token_endpoint",
 	ReasonAmbiguous:    "ambiguous",
 	ReasonTokenInURL:   "token_in_url",
 	ReasonPath:         "path",

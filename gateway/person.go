@@ -54,9 +54,10 @@ func (g *Gate) shed(h http.Header) {
 // groupPrefix tells a group from a user in Config.Admins.
 const groupPrefix = "group:"
 
-// IsAdmin tells whether somebody may manage everybody's tokens.
+// IsAdmin reports whether a user may manage the tokens of all users. A disabled user
+// may not. The profile that a sign-in gives doesn't say so: the caller looks that up.
 func (c *Config) IsAdmin(p *token.Profile) bool {
-	return slices.ContainsFunc(c.Admins, func(admin string) bool {
+	return p.Disabled == 0 && slices.ContainsFunc(c.Admins, func(admin string) bool {
 		if group, isGroup := strings.CutPrefix(admin, groupPrefix); isGroup {
 			return slices.Contains(p.Groups, group)
 		}

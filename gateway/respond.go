@@ -63,6 +63,7 @@ var responses = map[Reason]response{
 	ReasonRate:         tooOften,
 	ReasonScope:        outOfScope,
 	ReasonPages:        forPeople,
+	ReasonTokenAPI:     noJenkinsTokens,
 	ReasonAmbiguous:    ambiguous,
 	ReasonTokenInURL:   tokenInURL,
 	ReasonPath:         badPath,

@@ -98,7 +98,9 @@ func (p route) tokenCall() (call tokenCall, ok bool) {
 }
 
 // manageTokens answers a request to one of the endpoints in the place of Jenkins, or
-// refuses it, and tells whether it did so. That of a person needs a crumb.
+// refuses it, and tells whether it did so. That of a signed-in user is always refused:
+// a script in any of Jenkins' pages can send it, with the crumb that the page has, and
+// the token would outlive the page. The gateway's own pages keep scripts out.
 func (f *forward) manageTokens(w http.ResponseWriter, r *http.Request) (done bool) {
 	g := f.gate
 	if g.TokenAPI == TokenAPIPass {
@@ -128,12 +130,8 @@ const maxTokenForm = 64 << 10
 func (f *forward) answerTokens(w http.ResponseWriter, r *http.Request, call tokenCall) {
 	g := f.gate
 	if f.Class == ClassSession {
-		body := newReplayBody(r, maxTokenForm)
-		defer body.close()
-		if _, ok := f.verified(w, r, body, true); !ok {
-			return
-		}
-		r.Body, _ = body.open()
+		f.referToPages(w, r, call)
+		return
 	}
 	form, err := tokenForm(w, r)
 	if err != nil {
@@ -173,6 +171,37 @@ func (f *forward) answerTokens(w http.ResponseWriter, r *http.Request, call toke
 		delete(h, "Content-Type")
 	}
 	write(w, r, a.status, a.body)
+}
+
+// readsError are the web methods whose callers read the JSON of an answer with status
+// 200. The script of Jenkins' page takes any answer of that status to the others for
+// success (ApiTokenProperty/resources.js).
+var readsError = map[string]bool{"generateNewToken": true, "addFixedToken": true, "rename": true}
+
+// referToPages refuses a signed-in user's request, in the form of Jenkins' errors, and
+// says where the user manages tokens. A request without a valid crumb is refused for
+// that, as Jenkins does.
+func (f *forward) referToPages(w http.ResponseWriter, r *http.Request, call tokenCall) {
+	g := f.gate
+	body := newReplayBody(r, maxTokenForm)
+	defer body.close()
+	if _, ok := f.verified(w, r, body, true); !ok {
+		return
+	}
+	f.Reason = ReasonTokenAPI
+	g.report(r, f.Decision)
+	text := "API tokens are not managed here. Ask an administrator of the gateway for one."
+	if g.Pages != nil {
+		text = "API tokens are not managed here, but on this page: " + g.JenkinsOrigin + g.PagesPrefix
+	}
+	status := http.StatusForbidden
+	if readsError[call.name] {
+		status = http.StatusOK
+	}
+	a := tokenAnswer{forward: f}
+	a.fail(text)
+	w.Header().Set("Content-Type", a.contentType)
+	write(w, r, status, a.body)
 }
 
 // tokenForm returns the parameters of such a request, from the query or an
@@ -237,23 +266,13 @@ func (a *tokenAnswer) forbid() error {
 }
 
 // mayChange tells whether the caller may change the owner's tokens.
-func (a *tokenAnswer) mayChange() bool { return a.own || a.gate.IsAdmin(a.person()) }
-
-// person is what is known of the caller.
-func (f *forward) person() *token.Profile {
-	if f.Class == ClassToken {
-		return f.Token.Profile()
-	}
-	return f.Person
-}
+func (a *tokenAnswer) mayChange() bool { return a.own || a.gate.IsAdmin(a.Token.Profile()) }
 
 func (a *tokenAnswer) request() token.Request {
-	req := token.Request{User: string(a.owner), Name: strings.TrimSpace(a.form.Get("newTokenName")), Format: "jenkins", Actor: a.actor, Renumber: true}
-	if a.Token != nil {
-		// Or a token with limits could make itself one without.
-		req.Limits = a.Token.Record().Limits
+	return token.Request{
+		User: string(a.owner), Name: strings.TrimSpace(a.form.Get("newTokenName")), Format: "jenkins", Actor: a.actor, Renumber: true,
+		Limits: a.Token.Record().Limits, // or a token with limits could make itself one without
 	}
-	return req
 }
 
 // expiry reads expirationDuration and tokenExpiration, of which clients from before

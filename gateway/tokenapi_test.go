@@ -26,6 +26,8 @@ func newTokenAPI(t *testing.T, api gateway.TokenAPI) *site {
 		c.TokenAPI = api
 		c.Tokens = func() (*token.Directory, error) { return s.directory, nil }
 		c.Admins = []string{"Carol", "group:ops"}
+		c.PagesPrefix = "/crumbgate/"
+		c.Pages = func(http.ResponseWriter, *http.Request, *token.Profile, string) {}
 	}})
 	return s
 }
@@ -274,35 +276,72 @@ func TestTokenAPIWays(t *testing.T) {
 	}
 }
 
-// A person needs a crumb for it, of the gateway or of Jenkins.
-func TestTokenAPIForPeople(t *testing.T) {
+// A signed-in user makes no token at Jenkins' endpoints, since a script in any page of
+// Jenkins could do so with the user's session and crumb. The answer names the page.
+func TestTokenAPIRefersUsersToPages(t *testing.T) {
 	s := newTokenAPI(t, gateway.TokenAPIAnswer)
-	alice, mallory := s.browser("alice"), s.browser("mallory")
-	path := "/me" + tokenEndpoint + "generateNewToken"
+	auth := s.auth("alice")
+	victim := s.data(s.manage(auth, "/me"+tokenEndpoint+"generateNewToken", nil))
+	alice, mallory, carol := s.browser("alice"), s.browser("mallory"), s.browser("carol")
 	const form = "Content-Type: application/x-www-form-urlencoded"
-	crumb, other := alice.own(), mallory.own()
+	own, other, admins := alice.own(), mallory.own(), carol.own()
+	before := s.directory.Len()
 	for _, c := range []struct {
-		name    string
-		status  int
-		headers []string
+		name, method string
+		browser      *browser
+		status       int
+		message      string // of an error in JSON
+		headers      []string
 	}{
-		{"without a crumb", 403, []string{"Sec-Fetch-Site: same-origin"}},
-		{"another's crumb", 403, []string{"Sec-Fetch-Site: same-origin", "Jenkins-Crumb: " + other}},
-		{"from another site", 403, []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example", "Jenkins-Crumb: " + crumb}},
-		{"with a crumb", 200, []string{"Sec-Fetch-Site: same-origin", "Jenkins-Crumb: " + crumb}},
+		{"without a crumb", "generateNewToken", alice, 403, "", []string{"Sec-Fetch-Site: same-origin"}},
+		{"another's crumb", "generateNewToken", alice, 403, "", []string{"Sec-Fetch-Site: same-origin", "Jenkins-Crumb: " + other}},
+		{"from another site", "generateNewToken", alice, 403, "", []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example", "Jenkins-Crumb: " + own}},
+		{"as Jenkins' button does it", "generateNewToken", alice, 200, "/crumbgate/", []string{"Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: cors", "Jenkins-Crumb: " + own}},
+		{"as a form", "generateNewToken", alice, 200, "/crumbgate/", []string{"Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: navigate", "Jenkins-Crumb: " + own}},
+		{"a fixed token", "addFixedToken", alice, 200, "/crumbgate/", []string{"Jenkins-Crumb: " + own}},
+		{"rename", "rename", alice, 200, "/crumbgate/", []string{"Jenkins-Crumb: " + own}},
+		// Jenkins' script takes any 200 for success here.
+		{"revoke", "revoke", alice, 403, "/crumbgate/", []string{"Jenkins-Crumb: " + own}},
+		{"revoke all", "revokeAll", alice, 403, "/crumbgate/", []string{"Jenkins-Crumb: " + own}},
+		{"by an admin", "revokeAll", carol, 403, "/crumbgate/", []string{"Jenkins-Crumb: " + admins}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := s.directory.Len()
-			a := alice.send("POST", path, strings.NewReader("newTokenName=button"), append(c.headers, form)...)
+			body := url.Values{"newTokenName": {"button"}, "newTokenPlainValue": {bothKnow}, "newName": {"x"}, "tokenUuid": {victim.Data.TokenUUID}}.Encode()
+			a := c.browser.send("POST", "/user/alice"+tokenEndpoint+c.method, strings.NewReader(body), append(c.headers, form)...)
 			if a.StatusCode != c.status {
 				t.Errorf("answer %s", a.dump())
 			}
-			if made := s.directory.Len() - before; made != 0 && c.status != 200 || made != 1 && c.status == 200 {
-				t.Errorf("%d tokens were made", made)
+			if c.message != "" {
+				var d tokenData
+				if err := json.Unmarshal([]byte(a.body), &d); err != nil || d.Status != "error" || !strings.Contains(d.Message, c.message) {
+					t.Errorf("answer %s (%v), want an error that names %s", a.dump(), err, c.message)
+				}
+				if line := s.log.last(); !strings.Contains(line, string(gateway.ReasonTokenAPI)) {
+					t.Errorf("the log says %s", line)
+				}
 			}
 		})
 	}
+	if made := s.directory.Len() - before; made != 0 {
+		t.Errorf("%d tokens were made", made)
+	}
+	if a := s.send("GET", "/whoAmI/api/json", "", "Authorization: "+basicAuth("alice", victim.Data.TokenValue)); a.StatusCode != http.StatusOK {
+		t.Errorf("the token that a token client has made: %s", a.dump())
+	}
 	if n := len(s.received("POST")); n != 0 {
 		t.Errorf("Jenkins got %d POSTs", n)
+	}
+}
+
+// A disabled admin is none, whether named or by a group.
+func TestDisabledAdminIsNone(t *testing.T) {
+	c := gateway.Config{Admins: []string{"carol", "group:ops"}}
+	for _, p := range []token.Profile{{User: "carol"}, {User: "dave", Groups: []string{"ops"}}} {
+		if !c.IsAdmin(&p) {
+			t.Errorf("IsAdmin(%+v) = false", p)
+		}
+		if p.Disabled = 1; c.IsAdmin(&p) {
+			t.Errorf("IsAdmin(%+v) = true", p)
+		}
 	}
 }

@@ -198,6 +198,9 @@ func (v *visit) serve() error {
 		if found.post == nil {
 			return v.notAllowed(allowed)
 		}
+		if known.Disabled != 0 {
+			return &problem{http.StatusForbidden, "You are disabled", "A disabled user can’t change anything here. Ask your administrators."}
+		}
 		if err := v.readForm(found); err != nil {
 			return err
 		}

@@ -639,13 +639,30 @@ func TestUsers(t *testing.T) {
 	w.get(root, "admin/user?id=mal").want(t, 200, "Disabled", "Enable the user")
 	w.post(root, "admin/user/enable", "user", "mal").want(t, 303)
 	w.post(root, "admin/user/disable", "user", "").want(t, 400)
-	w.make("root", "own")
+	kept := w.make("root", "own")
 	w.post(root, "admin/user/disable", "user", "ROOT").want(t, 409, "can’t disable yourself")
 	// An admin who has been disabled is none.
 	if _, err := w.SetDisabled(t.Context(), "root", true, "other"); err != nil {
 		t.Fatal(err)
 	}
 	w.get(root, "admin/").want(t, 404)
+	// A disabled user changes nothing, the own tokens included.
+	own := "token/" + kept.Record().ID.String()
+	for path, form := range map[string]url.Values{
+		own + "/rename":      {"crumb": {w.crumb(root, own)}, "name": {"renamed"}},
+		own + "/revoke":      {"crumb": {w.crumb(root, own)}},
+		"new":                {"crumb": {w.crumb(root, "new")}, "name": {"a"}, "life": {"30d"}, "access": {"full"}},
+		"admin/user/enable":  {"crumb": {w.crumb(root, own)}, "user": {"root"}},
+		"admin/user/disable": {"crumb": {w.crumb(root, own)}, "user": {"mal"}},
+	} {
+		before := w.Len()
+		if a := w.send(root, path, form); a.StatusCode != 403 && a.StatusCode != 404 {
+			t.Errorf("POST %s by a disabled user: status %d", path, a.StatusCode)
+		}
+		if now := kept.Record(); w.Len() != before || now.Name != "own" || now.State != token.Active {
+			t.Errorf("POST %s by a disabled user: %d tokens more, the own one is %+v", path, w.Len()-before, now)
+		}
+	}
 }
 
 func TestFailures(t *testing.T) {

@@ -63,6 +63,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, caddyfile)
+}
+
+func newWorldWith(t *testing.T, caddyfile string) *world {
+	t.Helper()
 	browser := startBrowser(t)
 	jenkins, jenkinsURL := jenkinstest.Start(t, jenkinstest.Config{})
 	for name, config := range map[string]string{
