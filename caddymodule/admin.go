@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -31,13 +30,6 @@ func (*Admin) Routes() []caddy.AdminRoute {
 	handler := admin.NewHandler(admin.Config{
 		Directory: func() (*token.Directory, error) { return active((*App).directory) },
 		CrumbKeys: func() (*crumb.Keys, error) { return active((*App).crumbKeys) },
-		Rotating: func(ctx context.Context, actor string, dropped bool) error {
-			shared, err := active((*App).shared)
-			if err != nil {
-				return err
-			}
-			return shared.noteRotation(ctx, actor, dropped)
-		},
 		Audit: func() (admin.AuditStatus, error) {
 			shared, err := active((*App).shared)
 			if err != nil {

@@ -10,13 +10,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"golang.org/x/sync/errgroup"
+	"github.com/google/uuid"
 
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/selfservice"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -138,10 +139,23 @@ func (s *sharedDirectory) useAudit(ctx caddy.Context, a Audit) error {
 	if err != nil {
 		return err
 	}
-	if log == nil && s.audit.Load() == nil {
+	if log == nil && s.audit.Load() == nil && s.ready.Load() {
 		return nil
 	}
-	old := s.audit.Swap(log)
+	var old *audit.Log
+	err = s.Reconcile(ctx, func() token.Recorded {
+		s.ready.Store(true)
+		old = s.audit.Swap(log)
+		return announced(log)
+	})
+	if err != nil {
+		s.ready.Store(old != nil)
+		s.audit.Store(old)
+		if log != nil {
+			err = errors.Join(err, log.Close())
+		}
+		return err
+	}
 	s.auditAs = a
 	if old != nil {
 		return old.Close()
@@ -149,17 +163,46 @@ func (s *sharedDirectory) useAudit(ctx caddy.Context, a Audit) error {
 	return nil
 }
 
-// announce notes changes before they are made.
-func (s *sharedDirectory) announce(ctx context.Context, events ...token.Event) error {
+var errAuditNotOpen = errors.New("the audit log is not open yet")
+
+// record records events. The change that it returns is for the store.
+func (s *sharedDirectory) record(ctx context.Context, events ...token.Event) (storage.Change, error) {
+	if !s.ready.Load() {
+		return storage.Change{}, errAuditNotOpen
+	}
 	log := s.audit.Load()
 	if log == nil {
-		return nil
+		return storage.Change{}, nil
 	}
-	var group errgroup.Group // those that are under way together go to disk together
-	for _, e := range events {
-		group.Go(func() error { return log.Append(ctx, auditEvent(e)) })
+	lines := make([]audit.Event, len(events))
+	for i, e := range events {
+		lines[i] = auditEvent(e)
 	}
-	return group.Wait()
+	head, err := log.Append(ctx, lines...)
+	if err != nil {
+		return storage.Change{}, err
+	}
+	return log.Settled(head), nil
+}
+
+// announced returns what a log has announced behind the last line that the store knows.
+func announced(log *audit.Log) token.Recorded {
+	if log == nil {
+		return token.Recorded{}
+	}
+	u := log.Unsettled()
+	r := token.Recorded{Interrupted: u.Interrupted, Settled: log.Settled(u.End)}
+	for _, line := range u.Records {
+		e := token.Event{ID: line.Change, Time: line.Time, Kind: token.Kind(line.Kind), User: user.ID(line.Owner), Detail: line.After}
+		if line.TokenID != uuid.Nil {
+			e.Token = &token.Record{ID: line.TokenID, Name: line.TokenName, Owner: e.User}
+		}
+		if line.Failed {
+			e.Err = errors.New(line.Reason)
+		}
+		r.Events = append(r.Events, token.RecordedEvent{Event: e, Line: line.Head().String()})
+	}
+	return r
 }
 
 // told notes what has happened to a token, and has events made of it.
@@ -172,7 +215,7 @@ func (s *sharedDirectory) told(e token.Event) {
 
 func auditEvent(e token.Event) audit.Event {
 	noted := audit.Event{
-		Kind: audit.Kind(e.Kind), Actor: e.Actor.Name, Via: audit.Via(e.Actor.Via), Client: e.Actor.Addr,
+		Time: e.Time, Change: e.ID, Kind: audit.Kind(e.Kind), Actor: e.Actor.Name, Via: audit.Via(e.Actor.Via), Client: e.Actor.Addr,
 		Owner: string(e.User), After: e.Detail,
 	}
 	if e.Token != nil {
@@ -203,20 +246,6 @@ func (a *App) noteRequest(kind audit.Kind, r *http.Request, d gateway.Decision, 
 		noted.Owner = string(d.Person.User)
 	}
 	log.Note(noted)
-}
-
-// noteRotation notes that a key for crumbs is to be made.
-func (s *sharedDirectory) noteRotation(ctx context.Context, actor string, dropped bool) error {
-	detail := "old keys hold"
-	if dropped {
-		detail = "old keys are dropped"
-	}
-	s.log.Info("crumb key replaced", "actor", actor, "detail", detail)
-	log := s.audit.Load()
-	if log == nil {
-		return nil
-	}
-	return log.Append(ctx, audit.Event{Kind: audit.CrumbKeyRotated, Actor: actor, Via: audit.ViaAdmin, After: detail})
 }
 
 // auditStatus tells where changes and denials are noted.

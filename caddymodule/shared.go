@@ -36,6 +36,7 @@ type sharedDirectory struct {
 	emitter *emitter
 
 	audit    atomic.Pointer[audit.Log] // nil if nothing is audited
+	ready    atomic.Bool               // audit is what the configuration says
 	auditing sync.Mutex                // guards auditAs, and the change of audit
 	auditAs  Audit
 }
@@ -84,7 +85,7 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 	defer cancel()
 	s := &sharedDirectory{store: store, log: ctx.Slogger()}
 	s.emitter = newEmitter(s.app.Load)
-	s.Directory, err = token.Open(loading, auditedStore{store, &s.audit}, token.Config{Log: ctx.Slogger(), Audit: s.announce, Told: s.told})
+	s.Directory, err = token.Open(loading, auditedStore{store, &s.audit}, token.Config{Log: ctx.Slogger(), Audit: s.record, Told: s.told})
 	if err != nil {
 		s.emitter.close(0)
 		return nil, err

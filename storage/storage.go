@@ -57,6 +57,9 @@ type Change struct {
 	Delete bool
 	// Expect is the revision that the key must have for the batch to be applied.
 	Expect Revision
+	// Reserved lets the batch of the change use the room that a store keeps for what must
+	// be stored on a full disk, too.
+	Reserved bool
 }
 
 // A Store keeps entries. All methods are safe for concurrent use.

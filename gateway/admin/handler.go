@@ -21,6 +21,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/storage"
 )
 
 const (
@@ -67,8 +68,6 @@ type Config struct {
 	Directory func() (*token.Directory, error)
 	// CrumbKeys does the same for the keys of the gateway's crumbs.
 	CrumbKeys func() (*crumb.Keys, error)
-	// Rotating notes that a key is to be replaced. After an error it is not.
-	Rotating func(ctx context.Context, actor string, dropped bool) error
 	// Audit tells of the audit log.
 	Audit func() (AuditStatus, error)
 	Now   func() time.Time // time.Now if nil
@@ -77,7 +76,6 @@ type Config struct {
 type handler struct {
 	directory func() (*token.Directory, error)
 	crumbKeys func() (*crumb.Keys, error)
-	rotating  func(ctx context.Context, actor string, dropped bool) error
 	audit     func() (AuditStatus, error)
 	now       func() time.Time
 }
@@ -92,7 +90,7 @@ type action func(http.ResponseWriter, *http.Request, *token.Directory) error
 // mounted, checks Host and Origin before. What creates or changes must be JSON in
 // addition, which no HTML form can send.
 func NewHandler(cfg Config) http.Handler {
-	h := &handler{directory: cfg.Directory, crumbKeys: cfg.CrumbKeys, rotating: cfg.Rotating, audit: cfg.Audit, now: cfg.Now}
+	h := &handler{directory: cfg.Directory, crumbKeys: cfg.CrumbKeys, audit: cfg.Audit, now: cfg.Now}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -440,7 +438,7 @@ func (h *handler) listCrumbKeys(w http.ResponseWriter, r *http.Request, _ *token
 	return nil
 }
 
-func (h *handler) rotateCrumbKeys(w http.ResponseWriter, r *http.Request, _ *token.Directory) error {
+func (h *handler) rotateCrumbKeys(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
 	var req RotateRequest
 	actor, err := body(w, r, &req, &req.Actor)
 	if err != nil {
@@ -450,11 +448,15 @@ func (h *handler) rotateCrumbKeys(w http.ResponseWriter, r *http.Request, _ *tok
 	if err != nil {
 		return errorf(errNotOpen, "the keys of crumbs can't be read: %v", err)
 	}
-	if err := h.rotating(r.Context(), actor, req.Drop); err != nil {
-		return errorf(token.ErrAudit, "nothing was changed, because the change can't be audited: %v", err)
+	kind, detail := token.KindCrumbKeyRotated, "old keys hold"
+	if req.Drop {
+		kind, detail = token.KindCrumbKeysDropped, "old keys are dropped"
 	}
-	if err := keys.Rotate(r.Context(), req.Drop); err != nil {
-		return errorf(token.ErrStore, "the new key could not be stored, so the old one still holds: %v", err)
+	err = d.Store(r.Context(), kind, detail, actor, func(ctx context.Context, with ...storage.Change) error {
+		return keys.Rotate(ctx, req.Drop, with...)
+	})
+	if err != nil {
+		return err
 	}
 	answer(w, http.StatusCreated, crumbKeysOf(keys))
 	return nil

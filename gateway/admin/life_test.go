@@ -22,6 +22,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/usage"
+	"github.com/crumbgate/crumbgate/storage"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
@@ -160,7 +161,7 @@ func TestChangesRefused(t *testing.T) {
 		{"import what is limited", "POST", "import", `{"tokens":[{"user":"alice","name":"x","digest":"` + digest + `","limited":true}]}`, 400, "its limits do not travel"},
 		{"import from before 1970", "POST", "import", `{"tokens":[{"user":"alice","name":"x","digest":"` + digest + `","created":"1969-12-31T00:00:00Z"}]}`, 400, "before 1970"},
 		{"import with a strange id", "POST", "import", `{"tokens":[{"user":"alice","name":"x","id":"x","digest":"` + digest + `"}]}`, 400, "not the id of a token"},
-		{"import too many", "POST", "import", `{"tokens":[` + strings.Repeat(`{"user":"alice","name":"x","digest":"`+digest+`"},`, token.MaxImport) + `{"user":"alice","name":"x","digest":"` + digest + `"}]}`, 400, "at most 64"},
+		{"import too many", "POST", "import", `{"tokens":[` + strings.Repeat(`{"user":"alice","name":"x","digest":"`+digest+`"},`, token.MaxImport) + `{"user":"alice","name":"x","digest":"` + digest + `"}]}`, 400, "at most 63"},
 		{"import more than 1 MiB", "POST", "import", `{"tokens":[],"actor":"` + mega + `"}`, 413, "more than 1048576 bytes"},
 		{"export of an empty user", "GET", "export?user=", "", 400, "the user is empty"},
 		{"export of nobody", "GET", "export?user=a:b", "", 400, "colon"},
@@ -585,9 +586,9 @@ func TestAudit(t *testing.T) {
 	var events []token.Event
 	d, err := token.Open(t.Context(), store, token.Config{
 		Log: slog.New(slog.DiscardHandler),
-		Audit: func(_ context.Context, e ...token.Event) error {
+		Audit: func(_ context.Context, e ...token.Event) (storage.Change, error) {
 			events = append(events, e...)
-			return broken
+			return storage.Change{}, broken
 		},
 	})
 	if err != nil {
@@ -608,12 +609,9 @@ func TestAudit(t *testing.T) {
 		{"POST", "tokens", `{"user":"alice"}`},
 		{"POST", "tokens/" + made.ID + "/rename", `{"name":"x"}`},
 		{"POST", "tokens/" + made.ID + "/rotate", `{}`},
-		{"POST", "tokens/" + made.ID + "/suspend", `{}`},
 		{"PATCH", "tokens/" + made.ID + "/limits", `{"rate":1}`},
-		{"POST", "tokens/revoke", `{"user":"alice","dry_run":false}`},
-		{"PATCH", "users?id=alice", `{"disabled":true}`},
+		{"PATCH", "users?id=alice", `{"mail":"a@example.org"}`},
 		{"GET", "export", ""},
-		{"DELETE", "tokens/" + made.ID, ""},
 	} {
 		failure := get[admin.Error](t, h, tt.method, "/crumbgate/"+tt.target, tt.body, 503)
 		if !strings.Contains(failure.Text, "can't be audited: no space left on device") {
@@ -622,6 +620,19 @@ func TestAudit(t *testing.T) {
 	}
 	if got := get[admin.Token](t, h, "GET", "/crumbgate/tokens/"+made.ID, "", 200); got.State != "active" || got.Name != "deploy" || got.Rate != 0 {
 		t.Errorf("the token is %+v, want it unchanged", got)
+	}
+	for _, tt := range []struct{ method, target, body string }{
+		{"POST", "tokens/" + made.ID + "/suspend", `{}`},
+		{"PATCH", "users?id=alice", `{"disabled":true}`},
+		{"POST", "tokens/revoke", `{"user":"alice","dry_run":false}`},
+		{"DELETE", "tokens/" + made.ID, ""},
+	} {
+		if w := ask(t, h, tt.method, "/crumbgate/"+tt.target, tt.body); w.Code >= 300 {
+			t.Errorf("%s %s, which takes rights away: %d %s", tt.method, tt.target, w.Code, w.Body)
+		}
+	}
+	if got := get[admin.Token](t, h, "GET", "/crumbgate/tokens/"+made.ID, "", 200); got.State != "revoked" {
+		t.Errorf("the token is %+v, want it revoked", got)
 	}
 }
 

@@ -292,7 +292,7 @@ func TestMovedAway(t *testing.T) {
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Append(t.Context(), change(1)); err == nil || !strings.Contains(err.Error(), "put it back") {
+	if _, err := l.Append(t.Context(), change(1)); err == nil || !strings.Contains(err.Error(), "put it back") {
 		t.Errorf("Append to a file that was moved away: %v", err)
 	}
 	if err := os.Rename(path+".1", path); err != nil {
@@ -301,7 +301,7 @@ func TestMovedAway(t *testing.T) {
 	appendTo(t, l, 2, 3)
 	closeLog(t, l)
 	mustVerify(t, path, audit.VerifyOptions{})
-	if err := l.Append(t.Context(), change(4)); !errors.Is(err, audit.ErrClosed) {
+	if _, err := l.Append(t.Context(), change(4)); !errors.Is(err, audit.ErrClosed) {
 		t.Errorf("Append after Close: %v", err)
 	}
 }
@@ -318,7 +318,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 		}
 		var err error
 		for n := 0; n < 10 && err == nil; n++ {
-			err = l.Append(t.Context(), change(n))
+			_, err = l.Append(t.Context(), change(n))
 		}
 		if err == nil || !strings.Contains(err.Error(), "putting the full file aside") {
 			t.Fatalf("Append: %v", err)
@@ -338,7 +338,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 	defer os.Chmod(dir, 0o700)
 	var err error
 	for n := 0; n < 10 && err == nil; n++ {
-		err = l.Append(t.Context(), change(n))
+		_, err = l.Append(t.Context(), change(n))
 	}
 	if err == nil {
 		t.Error("a new file was begun in a directory that is read-only")
@@ -363,7 +363,7 @@ func TestNoSecret(t *testing.T) {
 			e := audit.Event{Kind: "token.renamed", Actor: test.text, Via: audit.Via(test.text), Client: test.text, Owner: test.text,
 				TokenName: test.text, Before: test.text, After: test.text, Reason: test.text, PathClass: test.text, Method: test.text}
 			l.Note(e)
-			if err := l.Append(t.Context(), e); err != nil {
+			if _, err := l.Append(t.Context(), e); err != nil {
 				t.Fatal(err)
 			}
 			closeLog(t, l)
@@ -394,7 +394,7 @@ func TestDropped(t *testing.T) {
 		l.Note(audit.Event{Kind: audit.RequestDenied})
 	}
 	l.Note(audit.Event{Kind: "log.closed"}) // not for callers
-	if err := l.Append(t.Context(), audit.Event{Kind: "log.closed"}); err == nil {
+	if _, err := l.Append(t.Context(), audit.Event{Kind: "log.closed"}); err == nil {
 		t.Error("Append takes a kind of the log's own")
 	}
 	closeLog(t, l)
@@ -416,7 +416,7 @@ func TestFind(t *testing.T) {
 		{Kind: "user.changed", Owner: "bob", Before: "dev", After: "ops", Failed: true},
 	} {
 		e.Time = start.Add(time.Duration(n) * time.Hour)
-		if err := l.Append(t.Context(), e); err != nil {
+		if _, err := l.Append(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -525,7 +525,7 @@ func BenchmarkAppend(b *testing.B) {
 		b.SetParallelism(64)
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if err := l.Append(context.Background(), change(1)); err != nil {
+				if _, err := l.Append(context.Background(), change(1)); err != nil {
 					b.Error(err)
 				}
 			}

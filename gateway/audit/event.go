@@ -14,11 +14,8 @@ import (
 // A Kind says what has happened. Kinds that begin with "log." are the log's own.
 type Kind string
 
-// CrumbKeyRotated is the change of a key for crumbs. The kinds of other changes, and of
-// what happens to tokens, are those of token.Event.
-const CrumbKeyRotated Kind = "crumb_key.rotated"
-
-// The kinds of what is seen at requests, for Note.
+// The kinds of changes, and of what happens to tokens, are those of token.Event. These are
+// the kinds of what is seen at requests, for Note.
 const (
 	RequestDenied   Kind = "request.denied"
 	RequestObserved Kind = "request.observed" // a scope in observe mode would have refused it
@@ -74,6 +71,11 @@ type Event struct {
 	Reason    string
 	PathClass string // never the path, which may hold anything
 	Method    string
+
+	// Change identifies a change, so that its lines are recognised: all lines of one
+	// announcement and their Failed lines share it. uuid.Nil: the event changes nothing in
+	// the store.
+	Change uuid.UUID
 
 	// Through is of LogRemoved: the highest seq that was removed.
 	Through uint64

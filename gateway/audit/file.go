@@ -51,6 +51,9 @@ func open(path string, o Options) (_ *Log, err error) {
 	if err == nil {
 		err = l.recall()
 	}
+	if err == nil {
+		err = l.findUnsettled()
+	}
 	if err != nil {
 		_ = l.lock.Close()
 		if l.file != nil {
@@ -351,7 +354,7 @@ func (l *Log) removeOld() error {
 	through := old[len(doomed)] - 1
 	e := Event{Time: time.Now(), Kind: LogRemoved, Via: ViaGateway, Through: through,
 		Reason: fmt.Sprintf("lines up to %d, %d files: %d are kept", through, len(doomed), l.o.Keep)}
-	if _, err := l.write([]pending{{Event: e, own: true}}); err != nil {
+	if _, err := l.write([]pending{{events: one(e), own: true}}); err != nil {
 		return err
 	}
 	for _, first := range doomed {

@@ -24,9 +24,12 @@ var headInterval = 10 * time.Second
 const headTimeout = 5 * time.Second
 
 // headKey is where the store keeps the head.
-func (l *Log) headKey() string {
-	sum := sha256.Sum256([]byte(l.o.Name)) // a key is short, a path need not be
-	return storekey.AuditHead + hex.EncodeToString(sum[:8])
+func (l *Log) headKey() string { return storekey.AuditHead + l.nameHash() }
+
+// nameHash names the log in a key, which is short; a path need not be.
+func (l *Log) nameHash() string {
+	sum := sha256.Sum256([]byte(l.o.Name))
+	return hex.EncodeToString(sum[:8])
 }
 
 // rememberHead keeps the head, and says so once if it can't.
@@ -81,6 +84,14 @@ func (l *Log) recall() error {
 	}
 	if l.kept, err = ParseHead(string(entry.Value)); err != nil {
 		return fmt.Errorf("its last line in the token store: %w", err)
+	}
+	// After a kill, the line of the last change is often a later one.
+	settled, err := l.settledByName(ctx)
+	if err != nil {
+		return err
+	}
+	if settled.Seq > l.kept.Seq {
+		l.kept = settled
 	}
 	what, err := l.misses(l.kept)
 	if what == "" || err != nil {

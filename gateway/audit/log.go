@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,6 +100,8 @@ type Log struct {
 	dropped atomic.Uint64 // events that could not be written
 	synced  atomic.Pointer[Head]
 
+	unsettled Unsettled // at Open
+
 	// What follows is of the goroutine that writes.
 	encoder
 	file   *os.File // nil: to be created
@@ -115,59 +118,82 @@ type Log struct {
 	unkept error // why it has not a later one
 }
 
-// pending is an event on its way to the file.
+// pending is a group of events on its way to the file, which takes all of them or none.
 type pending struct {
-	Event
-	ctx  context.Context
-	done chan<- error // nil: nobody waits
-	own  bool         // to be tried again if it can't be written
+	events []Event
+	ctx    context.Context
+	done   chan<- appended // nil: no caller waits
+	own    bool            // to be tried again if it can't be written
+	head   Head            // of the last line, once written
 }
 
-// Append records an event, and returns when it is on disk. The events of
-// concurrent calls go there together. All that was noted before is written before.
+// appended is the outcome of an Append.
+type appended struct {
+	head Head
+	err  error
+}
+
+func one(e Event) []Event { return []Event{e} }
+
+// Append records events, all of them or none, and returns the head of their last line
+// when they are on disk. The events of concurrent calls go there together. All that was
+// noted before is written before.
 //
-// After an error the change must not be made. If the error is the one of ctx, the
-// event may have been recorded all the same: as for a change that could then not be
-// stored, append it once more, with Failed set.
-func (l *Log) Append(ctx context.Context, e Event) error {
-	if err := l.append(ctx, e); err != nil {
-		return fmt.Errorf("audit log %q: %s was not recorded: %w", l.path, e.Kind, err)
+// After an error the log has none of them. An end of ctx withdraws what is not being
+// written yet; else Append waits for the outcome.
+func (l *Log) Append(ctx context.Context, events ...Event) (Head, error) {
+	head, err := l.append(ctx, slices.Clone(events))
+	if err != nil {
+		return Head{}, fmt.Errorf("audit log %q: %s was not recorded: %w", l.path, kindsOf(events), err)
 	}
-	return nil
+	return head, nil
 }
 
-func (l *Log) append(ctx context.Context, e Event) error {
-	if e.Kind == "" || e.Kind.own() {
-		return errors.New("its kind is none for callers")
+func kindsOf(events []Event) string {
+	if len(events) == 1 {
+		return string(events[0].Kind)
 	}
-	if e.Time.IsZero() {
-		e.Time = time.Now()
+	return fmt.Sprintf("a group of %d events", len(events))
+}
+
+// maxAppend bounds the events of one Append, and so what is written at once.
+const maxAppend = 256
+
+func (l *Log) append(ctx context.Context, events []Event) (Head, error) {
+	if len(events) == 0 || len(events) > maxAppend {
+		return Head{}, fmt.Errorf("%d events, 1 to %d are taken at once", len(events), maxAppend)
+	}
+	for i := range events {
+		if events[i].Kind == "" || events[i].Kind.own() {
+			return Head{}, errors.New("its kind is none for callers")
+		}
+		if events[i].Time.IsZero() {
+			events[i].Time = time.Now()
+		}
 	}
 	select {
 	case <-l.stop:
-		return ErrClosed
+		return Head{}, ErrClosed
 	default:
 	}
-	done := make(chan error, 1)
+	done := make(chan appended, 1)
 	select {
-	case l.appends <- pending{Event: e, ctx: ctx, done: done}:
+	case l.appends <- pending{events: events, ctx: ctx, done: done}:
 	case <-ctx.Done():
-		return ctx.Err()
+		return Head{}, ctx.Err()
 	case <-l.stop:
-		return ErrClosed
+		return Head{}, ErrClosed
 	}
 	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	case a := <-done:
+		return a.head, a.err
 	case <-l.done:
 	}
 	select {
-	case err := <-done:
-		return err
+	case a := <-done:
+		return a.head, a.err
 	default: // handed over when the goroutine had looked for the last time
-		return ErrClosed
+		return Head{}, ErrClosed
 	}
 }
 
@@ -236,7 +262,7 @@ func (l *Log) run() {
 		stopping := false
 		select {
 		case e := <-l.notes:
-			batch = append(batch, pending{Event: e})
+			batch = append(batch, pending{events: one(e)})
 		case p := <-l.appends:
 			appends = append(appends, p)
 		case l.o.Sizes = <-l.sizes:
@@ -253,11 +279,11 @@ func (l *Log) run() {
 			appends = append(appends, <-l.appends)
 		}
 		for range len(l.notes) {
-			batch = append(batch, pending{Event: <-l.notes})
+			batch = append(batch, pending{events: one(<-l.notes)})
 		}
 		batch = append(batch, appends...)
 		if stopping {
-			batch = append(batch, pending{Event: Event{Time: time.Now(), Kind: LogClosed, Via: ViaGateway}, own: true})
+			batch = append(batch, pending{events: one(Event{Time: time.Now(), Kind: LogClosed, Via: ViaGateway}), own: true})
 		}
 		l.commit(batch)
 		if stopping {
@@ -276,14 +302,14 @@ func (l *Log) commit(batch []pending) {
 	if len(l.own) > 0 {
 		first := make([]pending, 0, len(l.own)+len(batch))
 		for _, e := range l.own {
-			first = append(first, pending{Event: e, own: true})
+			first = append(first, pending{events: one(e), own: true})
 		}
 		batch, l.own = append(first, batch...), nil
 	}
 	var live []pending
 	for _, p := range batch {
 		if p.ctx != nil && p.ctx.Err() != nil { // nobody waits any more
-			p.done <- p.ctx.Err()
+			p.done <- appended{err: p.ctx.Err()}
 			continue
 		}
 		live = append(live, p)
@@ -309,10 +335,11 @@ func (l *Log) commit(batch []pending) {
 	}
 }
 
+// answer tells the callers of a batch its outcome.
 func answer(batch []pending, err error) {
 	for _, p := range batch {
 		if p.done != nil {
-			p.done <- err
+			p.done <- appended{p.head, err}
 		}
 	}
 }
@@ -322,7 +349,7 @@ func (l *Log) fail(batch []pending, err error) {
 	for _, p := range batch {
 		switch {
 		case p.own:
-			l.own = append(l.own, p.Event)
+			l.own = append(l.own, p.events...)
 		case p.done == nil:
 			l.dropped.Add(1)
 		}
@@ -340,7 +367,7 @@ func (l *Log) warn(level slog.Level, message string, args ...any) {
 	}
 }
 
-// write writes as many events of the batch as fit, in one call, and makes them
+// write writes as many groups of the batch as fit, in one call, and makes them
 // durable if somebody waits. It returns 0 if the file has no room for even one.
 // On an error nothing of the batch is in the file.
 func (l *Log) write(batch []pending) (int, error) {
@@ -351,13 +378,21 @@ func (l *Log) write(batch []pending) (int, error) {
 	dropped := l.dropped.Load()
 	missing := dropped - l.told
 	l.lines = l.lines[:0]
-	for _, p := range batch {
-		with, next := l.encoder.append(l.lines, head, p.Event, missing)
+	for i, p := range batch {
+		with, next := l.lines, head
+		for j, e := range p.events {
+			lost := missing
+			if j > 0 {
+				lost = 0
+			}
+			with, next = l.encoder.append(with, next, e, lost)
+		}
 		full := l.size > 0 || n > 0
 		if full && l.size+int64(len(with)) > l.o.MaxSize || n > 0 && len(with) > maxWrite {
 			break
 		}
 		l.lines, head, missing = with, next, 0
+		batch[i].head = next
 		n++
 		durable = durable || p.own || p.done != nil
 	}

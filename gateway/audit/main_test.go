@@ -88,7 +88,7 @@ func change(n int) audit.Event {
 func appendTo(t testing.TB, l *audit.Log, from, to int) {
 	t.Helper()
 	for n := from; n < to; n++ {
-		if err := l.Append(context.Background(), change(n)); err != nil {
+		if _, err := l.Append(context.Background(), change(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -144,7 +144,7 @@ func appendUntilKilled(path string) error {
 				e := change(n)
 				e.Actor = fmt.Sprintf("%d/%d", os.Getpid(), w)
 				l.Note(audit.Event{Kind: audit.RequestDenied, Reason: "unknown token"})
-				if err := l.Append(context.Background(), e); err != nil {
+				if _, err := l.Append(context.Background(), e); err != nil {
 					failed <- err
 					return
 				}
@@ -217,7 +217,7 @@ func fillDisk(path string) error {
 		return err
 	}
 	for n := range 10 {
-		if err := l.Append(context.Background(), change(n)); err != nil {
+		if _, err := l.Append(context.Background(), change(n)); err != nil {
 			return err
 		}
 	}
@@ -235,7 +235,7 @@ func fillDisk(path string) error {
 	}
 	for range 7 {
 		l.Note(audit.Event{Kind: audit.RequestDenied})
-		if err := l.Append(context.Background(), change(99)); err == nil || !strings.Contains(err.Error(), "was not recorded") {
+		if _, err := l.Append(context.Background(), change(99)); err == nil || !strings.Contains(err.Error(), "was not recorded") {
 			return fmt.Errorf("Append on a full disk: %w", err)
 		}
 	}
@@ -246,7 +246,7 @@ func fillDisk(path string) error {
 		return err
 	}
 	for n := range 10 {
-		if err := l.Append(context.Background(), change(10+n)); err != nil {
+		if _, err := l.Append(context.Background(), change(10+n)); err != nil {
 			return fmt.Errorf("with room again: %w", err)
 		}
 	}
@@ -270,7 +270,7 @@ func TestRotationUnderConcurrency(t *testing.T) {
 		wg.Go(func() {
 			for n := range 50 {
 				l.Note(audit.Event{Kind: audit.RequestDenied, Client: fmt.Sprint(w), Reason: fmt.Sprint(n)})
-				if err := l.Append(context.Background(), change(w*50+n)); err != nil {
+				if _, err := l.Append(context.Background(), change(w*50+n)); err != nil {
 					t.Error(err)
 				}
 			}

@@ -30,6 +30,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/storage"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
@@ -136,17 +137,17 @@ func startGateway(env *testscript.Env) error {
 	g.directory, err = token.Open(context.Background(), store, token.Config{
 		Log: logger,
 		Now: g.clock,
-		Audit: func(ctx context.Context, events ...token.Event) error {
+		Audit: func(ctx context.Context, events ...token.Event) (storage.Change, error) {
 			for _, e := range events {
 				event := audit.Event{Time: g.clock(), Kind: audit.Kind(e.Kind), Actor: e.Actor.Name, Via: audit.Via(e.Actor.Via), Owner: string(e.User), After: e.Detail}
 				if e.Token != nil {
 					event.TokenID, event.TokenName = e.Token.ID, e.Token.Name
 				}
-				if err := auditLog.Append(ctx, event); err != nil {
-					return err
+				if _, err := auditLog.Append(ctx, event); err != nil {
+					return storage.Change{}, err
 				}
 			}
-			return nil
+			return storage.Change{}, nil
 		},
 	})
 	if err != nil {
@@ -164,10 +165,6 @@ func startGateway(env *testscript.Env) error {
 			return g.directory, nil
 		},
 		CrumbKeys: func() (*crumb.Keys, error) { return g.keys, nil },
-		Rotating: func(_ context.Context, actor string, dropped bool) error {
-			fmt.Fprintf(&g.log, "crumb key replaced actor=%s dropped=%v\n", actor, dropped)
-			return nil
-		},
 		Audit: func() (admin.AuditStatus, error) {
 			return admin.AuditStatus{File: auditFile, Head: auditLog.Head().String()}, nil
 		},

@@ -123,12 +123,12 @@ func OpenKeys(ctx context.Context, store storage.Store, now func() time.Time) (*
 //
 // If another process has changed the keys, its change is taken over first. After an error
 // no new key is in use here. The store may have one nevertheless; the next Rotate, or
-// OpenKeys, goes on from what it has.
-func (k *Keys) Rotate(ctx context.Context, drop bool) error {
+// OpenKeys, goes on from what it has. Changes with are stored in the same transaction.
+func (k *Keys) Rotate(ctx context.Context, drop bool, with ...storage.Change) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for range maxConflicts {
-		err := k.put(ctx, k.ring.Load().next(k.now(), drop))
+		err := k.put(ctx, k.ring.Load().next(k.now(), drop), with...)
 		if err == nil {
 			return nil
 		}
@@ -149,9 +149,10 @@ func isConflict(err error) bool {
 
 // put stores a ring, and then puts it in the place of the one at hand. The caller holds mu
 // or is alone.
-func (k *Keys) put(ctx context.Context, next ring) error {
+func (k *Keys) put(ctx context.Context, next ring, with ...storage.Change) error {
 	if k.store != nil {
-		revision, err := k.store.Apply(ctx, storage.Change{Key: keysKey, Value: next.encode(), Expect: k.revision})
+		changes := append([]storage.Change{{Key: keysKey, Value: next.encode(), Expect: k.revision}}, with...)
+		revision, err := k.store.Apply(ctx, changes...)
 		if err != nil {
 			return err
 		}

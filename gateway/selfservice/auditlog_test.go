@@ -30,7 +30,7 @@ func TestAuditFiles(t *testing.T) {
 		if i == 7 {
 			e.TokenID, e.Owner, e.Kind = id, "mal", "token.revoked"
 		}
-		if err := log.Append(t.Context(), e); err != nil {
+		if _, err := log.Append(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/selfservice"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/usage"
+	"github.com/crumbgate/crumbgate/storage"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
@@ -33,8 +35,9 @@ type world struct {
 	pages   *selfservice.Pages
 	log     bytes.Buffer
 	now     time.Time
-	down    error // why there is no directory
-	failing error // why no change can be audited
+	down    error      // why there is no directory
+	mu      sync.Mutex // guards the next two, which the directory uses in the background
+	failing error      // why no change can be audited
 	audited []token.Event
 	entries []selfservice.AuditEntry
 	asked   selfservice.AuditQuery
@@ -49,9 +52,11 @@ func newWorld(t testing.TB) *world {
 	}
 	w.Directory, err = token.Open(t.Context(), store, token.Config{
 		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.now },
-		Audit: func(_ context.Context, events ...token.Event) error {
+		Audit: func(_ context.Context, events ...token.Event) (storage.Change, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			w.audited = append(w.audited, events...)
-			return w.failing
+			return storage.Change{}, w.failing
 		},
 	})
 	if err != nil {
@@ -408,6 +413,8 @@ func TestCreate(t *testing.T) {
 			if r.Owner != "carol" || r.Name != "a" || r.Actor != "carol" || r.Limits.String() != tt.limits && made.Record().Scoped() || life != tt.life {
 				t.Errorf("made %+v with %v, want %v", r, r.Limits, tt.limits)
 			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			e := w.audited[len(w.audited)-1]
 			if want := (token.Actor{Name: "carol", Via: "page", Addr: "192.0.2.7"}); e.Actor != want || e.Kind != token.KindCreated {
 				t.Errorf("audited %s by %+v, want %+v", e.Kind, e.Actor, want)
@@ -529,6 +536,8 @@ func TestToken(t *testing.T) {
 			if !tt.check(made.Record()) {
 				t.Errorf("the token has become %+v with %v", made.Record(), made.Record().Limits)
 			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			for _, e := range w.audited {
 				if e.Actor.Via == "page" && e.Actor.Name != "carol" {
 					t.Errorf("%s by %q", e.Kind, e.Actor.Name)
@@ -671,7 +680,7 @@ func TestFailures(t *testing.T) {
 	path := "token/" + made.Record().ID.String()
 	crumb := w.crumb(carol, path)
 	w.failing = errors.New("disk /var/lib/secret-place is full")
-	for _, a := range []answer{w.send(carol, path+"/suspend", url.Values{"crumb": {crumb}, "why": {""}}), w.get(root, "admin/audit")} {
+	for _, a := range []answer{w.send(carol, path+"/rename", url.Values{"crumb": {crumb}, "name": {"other"}}), w.get(root, "admin/audit")} {
 		a.want(t, 503)
 		if strings.Contains(a.body, "secret-place") {
 			t.Error("the page tells what only the log should")

@@ -15,9 +15,13 @@ const (
 	CrumbKeys = "meta/crumb-keys"
 	Swept     = "meta/swept"       // when the tokens were last looked through
 	AuditHead = "meta/audit-head/" // the last line of an audit log, by the log's name
+
+	AuditSettled  = "meta/audit-settled/" // the last line of an audit log whose change the store has
+	AuditAccepted = "meta/audit-accepted" // up to which line a store may lack changes
+	AuditWaiting  = "waiting/"            // lines that the audit log does not have yet, by their changes
 )
 
 // Kinds are the prefixes of all keys.
 func Kinds() []string {
-	return []string{Tokens, Users, Usage, Needs, CrumbKeys, Swept, AuditHead}
+	return []string{Tokens, Users, Usage, Needs, CrumbKeys, Swept, AuditHead, AuditSettled, AuditAccepted, AuditWaiting}
 }

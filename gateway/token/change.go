@@ -71,8 +71,7 @@ func (d *Directory) Create(ctx context.Context, req Request) (*Token, Secret, er
 		Created: now.Unix(), Expires: expires, Limits: limits,
 	}}
 
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.begin(KindCreated)()
 	record := &token.first
 	record.Owner = d.owners.canonical(owner)
 	if req.Renumber {
@@ -159,8 +158,7 @@ func (d *Directory) Rotate(ctx context.Context, id uuid.UUID, req Rotation) (mad
 	if err != nil {
 		return fail(errorf(ErrInvalid, "%v", err))
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.begin(KindRotated)()
 	if old, err = d.Get(ctx, id); err != nil {
 		return fail(err)
 	}
@@ -236,9 +234,7 @@ func (d *Directory) Revoke(ctx context.Context, id uuid.UUID, actor string) (*To
 func (d *Directory) RevokeAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
 	now := d.config.Now().Unix()
 	return d.revise(ctx, KindRevoked, tokens, actor, func(r *Record) (string, error) {
-		if r.State != Revoked {
-			r.State, r.Revoked, r.Why = Revoked, now, why
-		}
+		revoke(r, now, why)
 		return why, nil
 	})
 }
@@ -248,11 +244,21 @@ func (d *Directory) RevokeAll(ctx context.Context, tokens []*Token, why, actor s
 func (d *Directory) SuspendAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
 	now := d.config.Now().Unix()
 	return d.revise(ctx, KindSuspended, tokens, actor, func(r *Record) (string, error) {
-		if r.State == Active {
-			r.State, r.Suspended, r.Why = Suspended, now, why
-		}
+		suspend(r, now, why)
 		return why, nil
 	})
+}
+
+func revoke(r *Record, now int64, why string) {
+	if r.State != Revoked {
+		r.State, r.Revoked, r.Why = Revoked, now, why
+	}
+}
+
+func suspend(r *Record, now int64, why string) {
+	if r.State == Active {
+		r.State, r.Suspended, r.Why = Suspended, now, why
+	}
 }
 
 // ResumeAll lets suspended tokens in again, and returns those.
@@ -340,10 +346,9 @@ func (d *Directory) one(ctx context.Context, id uuid.UUID, change func([]*Token)
 // in batches, as many as fit into one of the store: after an error, all batches before
 // are made, and none of the rest.
 func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, actor string, edit func(*Record) (detail string, err error)) ([]*Token, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.begin(kind)()
 	var revised []*Token
-	for part := range slices.Chunk(tokens, storage.MaxBatch) {
+	for part := range slices.Chunk(tokens, maxRevised) {
 		var (
 			events  []Event
 			changes []storage.Change
@@ -382,25 +387,6 @@ func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, acto
 		revised = append(revised, changed...)
 	}
 	return revised, nil
-}
-
-// apply makes changes in the store once they are audited.
-func (d *Directory) apply(ctx context.Context, events []Event, changes ...storage.Change) error {
-	if err := d.config.Audit(ctx, events...); err != nil {
-		d.config.Log.Error("a change of the tokens was refused, because it can't be audited", "error", err)
-		return errorf(ErrAudit, "nothing was changed, because the change can't be audited: %v", err)
-	}
-	if _, err := d.store.Apply(ctx, changes...); err != nil {
-		d.config.Log.Error("a change of the token store failed", "error", err)
-		for i := range events {
-			events[i].Err = err
-		}
-		if err := d.config.Audit(context.WithoutCancel(ctx), events...); err != nil {
-			d.config.Log.Error("the audit log has changes that were not made", "error", err)
-		}
-		return errorf(ErrStore, "nothing was changed, because the token store can't keep it: %v", err)
-	}
-	return nil
 }
 
 // tell makes changes known that have been made.

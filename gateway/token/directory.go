@@ -99,8 +99,19 @@ type Directory struct {
 	index   *index
 	rules   atomic.Pointer[Rules] // never nil
 
-	mu     sync.Mutex // orders all changes, and guards owners
-	owners owners
+	// changing is held by a change from its announcement to its commit. It comes before mu.
+	// Changes that take rights away don't take it: they never wait for the audit log.
+	changing sync.Mutex
+	forget   []storage.Change // of waiting lines that the log has; guarded by changing
+
+	mu      sync.Mutex // orders all commits, and guards what follows; not held while the log writes
+	owners  owners
+	waiting []Event         // lines that the audit log has not taken yet, the oldest first
+	touched map[string]bool // keys changed while a change is announced; nil: none is
+
+	unrecorded   chan struct{}         // has a value if waiting has got events
+	recordErr    atomic.Pointer[error] // why waiting events can't be recorded; nil: they can
+	recorderDone chan struct{}
 
 	happened chan Event // of requests, which don't wait for what is done about them
 	stop     chan struct{}
@@ -111,9 +122,11 @@ type Directory struct {
 type Config struct {
 	Log *slog.Logger
 	Now func() time.Time // time.Now if nil
-	// Audit notes changes before they are made, durably. After an error they are not
-	// made. A change that fails afterwards is noted again, with its Err.
-	Audit func(context.Context, ...Event) error
+	// Audit records events durably, all or none. It returns a change by which the store
+	// remembers that it has all changes recorded so far, for the transaction of the last of
+	// them; the zero Change: there is nothing to remember. The directory never has two calls
+	// under way.
+	Audit func(context.Context, ...Event) (storage.Change, error)
 	// Told is told of each event: of a change after it was made, and of what has
 	// happened to a token. It must not wait.
 	Told func(Event)
@@ -124,13 +137,15 @@ type Config struct {
 // without some of its tokens would look healthy and be wrong.
 func Open(ctx context.Context, store storage.Store, cfg Config) (*Directory, error) {
 	d := &Directory{
-		config:   cfg,
-		store:    store,
-		index:    newIndex(),
-		owners:   owners{byKey: make(map[string]*owner)},
-		happened: make(chan Event, maxHappened),
-		stop:     make(chan struct{}),
-		done:     make(chan struct{}),
+		config:       cfg,
+		store:        store,
+		index:        newIndex(),
+		owners:       owners{byKey: make(map[string]*owner)},
+		unrecorded:   make(chan struct{}, 1),
+		recorderDone: make(chan struct{}),
+		happened:     make(chan Event, maxHappened),
+		stop:         make(chan struct{}),
+		done:         make(chan struct{}),
 	}
 	d.owners.directory = d
 	d.SetRules(Rules{})
@@ -138,14 +153,15 @@ func Open(ctx context.Context, store storage.Store, cfg Config) (*Directory, err
 		d.config.Now = time.Now
 	}
 	if d.config.Audit == nil {
-		d.config.Audit = func(context.Context, ...Event) error { return nil }
+		d.config.Audit = func(context.Context, ...Event) (storage.Change, error) { return storage.Change{}, nil }
 	}
 	if d.config.Told == nil {
 		d.config.Told = func(Event) {}
 	}
 	d.tracker = usage.NewTracker(store, cfg.Log)
 	err := d.load(ctx)
-	go d.run() //nolint:gosec // it goes on until Close, whatever becomes of ctx
+	go d.run()           //nolint:gosec // it goes on until Close, whatever becomes of ctx
+	go d.recordWaiting() //nolint:gosec // the same
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the token store: %w", err), d.Close())
 	}
@@ -195,6 +211,9 @@ func (d *Directory) load(ctx context.Context) error {
 		if len(tokens) > 0 && tokens[0].Record().ID == stored.ID {
 			tokens[0].uses.Store(d.tracker.Counter(stored.ID, stored.Total))
 		}
+	}
+	if err := d.loadWaiting(ctx); err != nil {
+		return err
 	}
 	return d.loadObserved(ctx)
 }
@@ -338,6 +357,7 @@ func (d *Directory) List(want func(*Token) bool) []*Token {
 func (d *Directory) Close() error {
 	close(d.stop)
 	<-d.done
+	<-d.recorderDone
 	d.tracker.Close()
 	return d.store.Close()
 }

@@ -149,9 +149,11 @@ func (w *world) open() {
 	w.t.Helper()
 	w.store = &faulty{Store: openStore(w.t, w.path)}
 	directory, err := token.Open(w.t.Context(), w.store, token.Config{
-		Log:   slog.New(slog.NewTextHandler(w.log, nil)),
-		Now:   func() time.Time { return w.now },
-		Audit: func(_ context.Context, list ...token.Event) error { return w.audited.note(list...) },
+		Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		Now: func() time.Time { return w.now },
+		Audit: func(_ context.Context, list ...token.Event) (storage.Change, error) {
+			return storage.Change{}, w.audited.note(list...)
+		},
 		Told: func(e token.Event) {
 			w.holding.Lock()
 			defer w.holding.Unlock()
@@ -224,6 +226,12 @@ func (w *world) pass(d time.Duration) {
 	w.t.Helper()
 	w.reopen()
 	w.now = w.now.Add(d)
+}
+
+// recorded waits until no line waits for the audit log.
+func (w *world) recorded() {
+	w.t.Helper()
+	w.settle("all lines are recorded", func() bool { n, err := w.Waiting(); return n == 0 && err == nil })
 }
 
 // settle waits until something is so.

@@ -2,6 +2,9 @@ package token
 
 import (
 	"context"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/crumbgate/crumbgate/gateway/user"
 )
@@ -25,6 +28,14 @@ const (
 	KindDisabled  Kind = "user.disabled"
 	KindEnabled   Kind = "user.enabled"
 
+	// KindCrumbKeyRotated is a new key for crumbs, and KindCrumbKeysDropped one that takes
+	// the place of all others. See Directory.Store.
+	KindCrumbKeyRotated  Kind = "crumb_key.rotated"
+	KindCrumbKeysDropped Kind = "crumb_key.dropped"
+	// KindStoreAccepted says that an operator accepts a store which lacks changes of the
+	// audit log.
+	KindStoreAccepted Kind = "store.accepted"
+
 	// KindReused is the use of a token after another has replaced it: somebody still
 	// has the old secret.
 	KindReused Kind = "token.reused"
@@ -37,6 +48,10 @@ const (
 // An Event is a change, or something that has happened to a token. It holds no
 // secret.
 type Event struct {
+	// ID identifies a change: its events, and those that say that it failed, share it. The
+	// directory sets ID and Time.
+	ID    uuid.UUID
+	Time  time.Time
 	Kind  Kind
 	Actor Actor
 	Token *Record // as it becomes; nil if it is about a user
@@ -66,6 +81,12 @@ func actorOf(ctx context.Context, name string) Actor {
 	a, _ := ctx.Value(originKey{}).(Actor)
 	a.Name = name
 	return a
+}
+
+// Removes reports whether a change of kind k only takes rights away. Such a change never
+// waits for the audit log: see Directory.apply.
+func (k Kind) Removes() bool {
+	return k == KindRevoked || k == KindSuspended || k == KindDisabled || k == KindCrumbKeysDropped
 }
 
 // Happened tells whether an event is no change, but something that was seen.

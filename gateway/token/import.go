@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -16,7 +17,7 @@ import (
 )
 
 // MaxImport is how many tokens Import takes at once.
-const MaxImport = 64
+const MaxImport = (storage.MaxBatch - 1) / 2 // each is a record and a count; one change more is Audit's
 
 // An Import is a token of Jenkins, of which only the digest is known.
 type Import struct {
@@ -57,8 +58,7 @@ func (d *Directory) Import(ctx context.Context, list []Import, dry bool, actor s
 		return nil, errorf(ErrInvalid, "%d tokens at once are too many: at most %d are taken", len(list), MaxImport)
 	}
 	now := d.config.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.begin(KindImported)()
 	var (
 		outcomes = make([]Imported, len(list))
 		tokens   []*Token
@@ -223,8 +223,12 @@ func (d *Directory) Exported(ctx context.Context, tokens []*Token, actor string)
 	if len(events) == 0 {
 		return nil
 	}
-	if err := d.config.Audit(ctx, events...); err != nil {
-		return errorf(ErrAudit, "nothing was exported, because it can't be audited: %v", err)
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	for part := range slices.Chunk(events, maxRevised) {
+		if _, err := d.announce(ctx, part); err != nil {
+			return errorf(ErrAudit, "nothing was exported, because it can't be audited: %v", err)
+		}
 	}
 	d.tell(events...)
 	return nil

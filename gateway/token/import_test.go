@@ -202,7 +202,7 @@ func TestImport(t *testing.T) {
 			list[i] = token.Import{User: "alice", Name: "n", Digest: numbered(i), Uses: 1}
 		}
 		_, err := w.Import(t.Context(), list, false, "admin")
-		wantError(t, err, token.ErrInvalid, "at most 64")
+		wantError(t, err, token.ErrInvalid, "at most 63")
 		w.imports(list[:token.MaxImport]...)
 		if w.Len() != token.MaxImport {
 			t.Errorf("%d tokens", w.Len())

@@ -168,8 +168,7 @@ func (d *Directory) changeUser(ctx context.Context, id string, kind Kind, update
 	if err != nil {
 		return nil, errorf(ErrInvalid, "%v", err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.begin(kind)()
 	profiles, err := d.updated(who, update)
 	if err != nil {
 		return nil, errorf(ErrInvalid, "%v", err)

@@ -169,12 +169,12 @@ func TestIdleWithoutStore(t *testing.T) {
 	w.rule(token.Rules{MaxIdle: day})
 	made, _ := w.create(token.Request{User: "alice", Name: "a", Expires: "never"})
 	w.now = w.now.Add(day)
-	w.audited.fail(errFull)
+	w.store.failWrites(0, errFull)
 	w.Sweep(t.Context())
 	if got := made.Admit(w.now); got != token.RefusedIdle {
 		t.Errorf("Admit = %q, want %q", got, token.RefusedIdle)
 	}
-	w.audited.fail(nil)
+	w.store.heal()
 	w.Sweep(t.Context())
 	if got := made.Admit(w.now); got != token.RefusedSuspended {
 		t.Errorf("Admit = %q, want %q", got, token.RefusedSuspended)
