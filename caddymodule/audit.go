@@ -256,7 +256,12 @@ func (s *sharedDirectory) auditStatus() admin.AuditStatus {
 	if log == nil {
 		return admin.AuditStatus{}
 	}
-	return admin.AuditStatus{File: s.auditAs.File, Head: log.Head().String(), Dropped: log.Dropped()}
+	status := admin.AuditStatus{File: s.auditAs.File, Head: log.Head().String(), Dropped: log.Dropped()}
+	err := log.Failing()
+	if status.Waiting, _ = s.Waiting(); err != nil {
+		status.Error = err.Error()
+	}
+	return status
 }
 
 // auditReader returns what reads the log for the pages; nil if there is none.

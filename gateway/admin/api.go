@@ -345,13 +345,19 @@ type AuditStatus struct {
 	// Head is the last line that is on disk, as number and hash. Kept elsewhere, it lets
 	// lines that are cut off at the end be missed.
 	Head    string `json:"head,omitempty"`
-	Dropped uint64 `json:"dropped"` // events that could not be written since the start
+	Dropped uint64 `json:"dropped"`         // events that could not be written since the start
+	Waiting int    `json:"waiting"`         // lines of changes that are stored and that the log does not have yet
+	Error   string `json:"error,omitempty"` // why the log can't be written now
 }
 
 // Health is the answer of a gateway that can look up tokens.
 type Health struct {
 	Status string `json:"status"` // "ok"
 	Tokens int    `json:"tokens"` // the expired and the revoked included
+	// AuditError says why the audit log can't be written now, so that changes are refused
+	// that don't take rights away. AuditWaiting counts the lines that wait for it.
+	AuditError   string `json:"audit_error,omitempty"`
+	AuditWaiting int    `json:"audit_waiting,omitempty"`
 }
 
 // An Error is the answer to a request that failed.

@@ -484,9 +484,18 @@ func crumbKeysOf(keys *crumb.Keys) CrumbKeys {
 
 // health is for supervisors that restart what is not healthy. So it asks for what
 // a restart can mend: a store that fails later takes no token away from the
-// clients, but a restart on it would.
+// clients, but a restart on it would. An audit log that can't be written is named, and the
+// status stays 200, since a restart would not mend it.
 func (h *handler) health(w http.ResponseWriter, _ *http.Request, d *token.Directory) error {
-	answer(w, http.StatusOK, Health{Status: "ok", Tokens: d.Len()})
+	health := Health{Status: "ok", Tokens: d.Len()}
+	if h.audit != nil {
+		status, err := h.audit()
+		if err != nil {
+			return errorf(errNotOpen, "the audit log is not open: %v", err)
+		}
+		health.AuditError, health.AuditWaiting = status.Error, status.Waiting
+	}
+	answer(w, http.StatusOK, health)
 	return nil
 }
 

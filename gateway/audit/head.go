@@ -58,11 +58,14 @@ func (l *Log) keepHead() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), headTimeout)
 	defer cancel()
-	_, err := l.o.Store.Apply(ctx, storage.Change{Key: l.headKey(), Value: []byte(head.String()), Expect: storage.Any})
-	if err != nil {
+	changes := []storage.Change{{Key: l.headKey(), Value: []byte(head.String()), Expect: storage.Any}}
+	if l.cutOff {
+		changes = append(changes, l.Settled(head)) // the one that the store has is gone
+	}
+	if _, err := l.o.Store.Apply(ctx, changes...); err != nil {
 		return fmt.Errorf("keeping its last line in the token store: %w", err)
 	}
-	l.kept = head
+	l.kept, l.cutOff = head, false
 	return nil
 }
 
@@ -98,6 +101,7 @@ func (l *Log) recall() error {
 		return err
 	}
 	l.warn(slog.LevelError, "lines of the audit log are gone: they were cut off, or the log was replaced", "what", what, "last_line", l.kept.String())
+	l.cutOff = true
 	l.own = append(l.own, Event{Time: time.Now(), Kind: LogCut, Via: ViaGateway, Before: l.kept.String(), Reason: what})
 	return nil
 }

@@ -99,6 +99,7 @@ type Log struct {
 	closing sync.Once
 	dropped atomic.Uint64 // events that could not be written
 	synced  atomic.Pointer[Head]
+	failing atomic.Pointer[error] // of the last attempt to write; nil: it succeeded
 
 	unsettled Unsettled // at Open
 
@@ -112,10 +113,10 @@ type Log struct {
 	told   uint64  // of dropped, what lines have said
 	own    []Event // of the log itself, to be written before all else
 	lines  []byte
-	failed error // of the last attempt to write
 	last   error // of the one before the end
 	kept   Head  // as the store has it
 	unkept error // why it has not a later one
+	cutOff bool  // lines that the store knows are gone
 }
 
 // pending is a group of events on its way to the file, which takes all of them or none.
@@ -237,6 +238,14 @@ func (l *Log) Resize(s Sizes) error {
 // is in it or before it.
 func (l *Log) Head() Head { return *l.synced.Load() }
 
+// Failing returns the error of the last attempt to write, nil if it succeeded.
+func (l *Log) Failing() error {
+	if err := l.failing.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // Dropped returns how many events could not be written since Open.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
@@ -287,7 +296,7 @@ func (l *Log) run() {
 		}
 		l.commit(batch)
 		if stopping {
-			l.last = errors.Join(l.failed, l.keepHead())
+			l.last = errors.Join(l.Failing(), l.keepHead())
 			if l.file != nil {
 				l.last = errors.Join(l.last, l.file.Close())
 			}
@@ -329,8 +338,7 @@ func (l *Log) commit(batch []pending) {
 		answer(live[:n], nil)
 		live = live[n:]
 	}
-	if l.failed != nil {
-		l.failed = nil
+	if l.failing.Swap(nil) != nil {
 		l.warn(slog.LevelInfo, "the audit log is written again", "dropped", l.dropped.Load())
 	}
 }
@@ -354,10 +362,9 @@ func (l *Log) fail(batch []pending, err error) {
 			l.dropped.Add(1)
 		}
 	}
-	if l.failed == nil {
-		l.warn(slog.LevelError, "the audit log can't be written: changes are refused, refused requests only counted", "error", err)
+	if l.failing.Swap(&err) == nil {
+		l.warn(slog.LevelError, "the audit log can't be written: only revocations, suspensions and disablings go on, denials are counted", "error", err)
 	}
-	l.failed = err
 	answer(batch, err)
 }
 

@@ -133,7 +133,9 @@ func (e *Env) health() *cobra.Command {
 		Short: "Tells whether the gateway is running and its token store is open",
 		Long: `Tells whether the gateway is running and its token store is open.
 
-The exit status is 0 if so and 1 if not, as a container's health check takes it.`,
+The exit status is 0 if so and 1 if not, as a container's health check takes it. It
+also says when the audit log can't be written: then only changes that take rights away
+go on. The status stays 0, since a restart would not mend that.`,
 		Example: `  caddy crumbgate health`,
 	}
 	dial := e.connection(cmd)
@@ -153,7 +155,16 @@ The exit status is 0 if so and 1 if not, as a container's health check takes it.
 		if *asJSON {
 			return e.printJSON(health)
 		}
-		return e.printf("%s, %s\n", health.Status, english.Plural(health.Tokens, "token", ""))
+		text := fmt.Sprintf("%s, %s\n", health.Status, english.Plural(health.Tokens, "token", ""))
+		if health.AuditError != "" {
+			text += fmt.Sprintf("Warning: the audit log can't be written: %s\n", health.AuditError)
+		}
+		if n := health.AuditWaiting; n == 1 {
+			text += "Warning: 1 line waits for the audit log\n"
+		} else if n > 1 {
+			text += fmt.Sprintf("Warning: %d lines wait for the audit log\n", n)
+		}
+		return e.printf("%s", text)
 	})
 }
 

@@ -70,12 +70,14 @@ func TestImportedTokensWork(t *testing.T) {
 	who(200, 0, home.Secret(0, 1))
 }
 
-// TestNothingUnaudited: while a change can't be noted it is not made, and requests go
-// on.
+// TestNothingUnaudited: while a change can't be recorded it is refused, unless it takes
+// rights away: then its line waits for the log, also when the gateway is killed meanwhile.
 func TestNothingUnaudited(t *testing.T) {
 	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
 	g := gatewaytest.Start(t, url, gatewaytest.Smallest)
 	secret := g.CreateToken(t, "alice", "ci")
+	leaked := g.CreateToken(t, "carol", "leaked")
+	paused := g.CreateToken(t, "dave", "paused")
 	log := filepath.Join(filepath.Dir(g.Store), "audit.log")
 	away := log + ".away"
 	if err := os.Rename(log, away); err != nil {
@@ -83,17 +85,37 @@ func TestNothingUnaudited(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"create", "--user", "bob", "--name", "new"},
-		{"revoke", "--user", "alice", "--name", "ci"},
+		{"rotate", "--user", "alice", "--name", "ci"},
+		{"limit", "--user", "alice", "--name", "ci", "--rate", "5"},
 		{"rename", "--user", "alice", "--name", "ci", "--to", "other"},
 	} {
 		if r := g.Token(t, args...); r.Status == 0 || strings.Contains(r.Stdout, "cg_") {
 			t.Errorf("%v with the audit log away: %+v", args, r)
 		}
 	}
+	for _, args := range [][]string{
+		{"token", "revoke", "--user", "carol", "--name", "leaked"},
+		{"token", "suspend", "--user", "dave", "--name", "paused"},
+		{"user", "disable", "erin"},
+		{"crumb-key", "rotate", "--drop-old"},
+	} {
+		if r := g.Run(t, append(append([]string{"crumbgate"}, args...), "--address", g.Admin)...); r.Status != 0 {
+			t.Errorf("%v, which takes rights away, with the audit log away: %+v", args, r)
+		}
+	}
+	call{user: "carol", secret: leaked}.want(t, g.URL, 401)
+	call{user: "dave", secret: paused}.want(t, g.URL, 401)
+	if r := g.Run(t, "crumbgate", "health", "--address", g.Admin); r.Status != 0 || !strings.Contains(r.Stdout, "the audit log can't be written") || !strings.Contains(r.Stdout, "4 lines wait") {
+		t.Errorf("health: %+v", r)
+	}
 	works(t, jenkins, g.URL, secret)
+	g.Kill(t)
 	if err := os.Rename(away, log); err != nil {
 		t.Fatal(err)
 	}
+	g.Start(t)
+	call{user: "carol", secret: leaked}.want(t, g.URL, 401)
+	call{user: "dave", secret: paused}.want(t, g.URL, 401)
 	if r := g.Token(t, "list"); strings.Contains(r.Stdout, "bob") || strings.Contains(r.Stdout, "other") || !strings.Contains(r.Stdout, "active") {
 		t.Errorf("afterwards: %s", r.Stdout)
 	}
@@ -107,8 +129,17 @@ func TestNothingUnaudited(t *testing.T) {
 		t.Errorf("audit verify: %+v", r)
 	}
 	text, err := os.ReadFile(log)
-	if err != nil || strings.Contains(string(text), secret) || !strings.Contains(string(text), `"kind":"request.denied"`) {
+	if err != nil || strings.Contains(string(text), secret) {
 		t.Errorf("the log (%v): %s", err, text)
+	}
+	for _, kind := range []string{"token.revoked", "token.suspended", "user.disabled", "crumb_key.dropped"} {
+		want := 1
+		if kind == "token.revoked" {
+			want = 2
+		}
+		if n := strings.Count(string(text), `"kind":"`+kind+`"`); n != want {
+			t.Errorf("%d lines of %s, want %d: %s", n, kind, want, text)
+		}
 	}
 }
 
