@@ -117,6 +117,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		shadow              on|off
 //		pages               <prefix>|off
 //		admins              <users and group:groups…>
+//		proxy_sets          <headers…>|none
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // crumbgate
@@ -143,6 +144,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Pages, err = stringArg(d)
 		case "admins":
 			h.Admins, err = listArg(d)
+		case "proxy_sets":
+			h.ProxySets, err = listArg(d)
 		case "anonymous":
 			h.Anonymous, err = stringArg(d)
 		case "jenkins_url":

@@ -103,6 +103,12 @@ type Handler struct {
 	// Default: nobody.
 	Admins []string `json:"admins,omitempty"`
 
+	// The headers about scheme, host and port that each proxy in trusted_proxies
+	// overwrites: Forwarded, X-Forwarded-Host, X-Forwarded-Port, X-Forwarded-Proto,
+	// X-Forwarded-Server or X-Proxied-Https. Only these are passed on, or with "none"
+	// alone no header. Default: X-Forwarded-Proto.
+	ProxySets []string `json:"proxy_sets,omitempty"`
+
 	gate *gateway.Gate
 }
 
@@ -175,6 +181,7 @@ func (h *Handler) config() (gateway.Config, error) {
 		TokenAPI:        tokenAPI,
 		Shadow:          shadow,
 		Admins:          h.Admins,
+		ProxySets:       h.ProxySets,
 
 		Prefix:     h.Prefix,
 		UserHeader: h.UserHeader, GroupsHeader: h.GroupsHeader, MailHeader: h.MailHeader, DisplayNameHeader: h.DisplayNameHeader,
@@ -213,6 +220,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	config.Tokens = app.directory
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		server.RegisterConnContext(live.ConnContext)
+		// The leftmost address of X-Forwarded-For is what the client claims. So Caddy's
+		// client_ip, its log and the gateway agree on the rightmost that is no trusted proxy.
+		server.TrustedProxiesStrict = 1
 	}
 	config.Live = func() *live.Registry {
 		if shared := app.open.Load(); shared != nil {
@@ -233,14 +243,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		config.Pages = pages.ServeHTTP
 	}
-	config.ClientAddr = func(r *http.Request) string {
-		addr, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-		return addr
-	}
-	config.Trusted = func(r *http.Request) bool {
-		trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-		return trusted
-	}
+	config.ClientAddr, config.Trusted = clientAddr, fromTrustedProxy
 	config.CrumbKeys = app.crumbKeys
 	if h.Session != nil {
 		config.Session = h.Session.person
@@ -305,6 +308,10 @@ func (h *Handler) Cleanup() error {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if fromTrustedProxy(r) {
+		settleClientAddr(r)
+		defer keepPeer(r)()
+	}
 	return h.gate.ServeHTTP(w, r, next.ServeHTTP)
 }
 
@@ -353,10 +360,16 @@ func fork(w http.ResponseWriter, r *http.Request) *http.Request {
 
 	repl := caddy.NewReplacer()
 	forked := caddyhttp.PrepareRequest(r, repl, w, ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server))
-	inner := forked.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	trusted, addr := inner[caddyhttp.TrustedProxyVarKey], inner[caddyhttp.ClientIPVarKey]
-	maps.Copy(inner, vars)
-	inner[caddyhttp.TrustedProxyVarKey], inner[caddyhttp.ClientIPVarKey] = trusted, addr
+	// The client's address and whether a trusted proxy stands before us among them: r no
+	// longer has the headers from which these were determined.
+	maps.Copy(forked.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
+	if fromTrustedProxy(forked) {
+		for _, name := range peerPlaceholders {
+			if value, found := outer.Get(name); found {
+				repl.Set(name, value)
+			}
+		}
+	}
 	repl.Map(outer.Get)
 	return forked
 }

@@ -32,6 +32,9 @@ const (
 	DefaultCrumbLifetime = crumb.DefaultLifetime
 )
 
+// ProxySetsNone in Config.ProxySets says that trusted proxies overwrite no header.
+const ProxySetsNone = "none"
+
 // Config is what a Gate is made of. Lookup and Log are required; the zero value of
 // everything else is its default.
 type Config struct {
@@ -55,6 +58,10 @@ type Config struct {
 	// Trusted tells whether the peer of a request is a proxy that may say where the
 	// request comes from. By default none is.
 	Trusted func(*http.Request) bool
+	// ProxySets are the headers about scheme, host and port that each trusted proxy
+	// overwrites, of those that Jenkins reads: they are passed on. By default
+	// X-Forwarded-Proto alone; ProxySetsNone for no header.
+	ProxySets []string
 	// Session returns who has signed in before the gate, nil if nobody has, and an
 	// error for an identity that is not to be believed (ErrUntrusted) or that Jenkins
 	// can't be told. By default nobody has.
@@ -139,11 +146,11 @@ var defaultIdentity = [4]string{"X-Forwarded-User", "X-Forwarded-Groups", "X-For
 
 // reserved are headers that a gateway or a proxy uses itself: none of them can be
 // taken for an identity, a token or a crumb.
-var reserved = []string{
-	"Authorization", "Connection", "Content-Length", "Content-Type", "Cookie", "Expect", "Forwarded", "Host", "Keep-Alive",
-	"Origin", "Proxy-Authorization", "Proxy-Connection", "Referer", "Set-Cookie", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
-}
+var reserved = slices.Concat([]string{
+	"Authorization", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Cookie", "Early-Data", "Expect", "Host",
+	"Keep-Alive", "Origin", "Proxy-Authorization", "Proxy-Connection", "Range", "Referer", "Set-Cookie", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "Via", forwardedFor,
+}, forwardedBy, tlsAttributes, retryHints)
 
 // Defaulted returns c with its defaults filled in and its header names in
 // canonical form, or an error that names the setting and says what to do.
@@ -181,6 +188,10 @@ func (c Config) Defaulted() (Config, error) {
 			return c, fmt.Errorf("%s and %s are both %s: give them different names", other, h.setting, *h.name)
 		}
 		used[folded(*h.name)] = h.setting
+	}
+	var err error
+	if c.ProxySets, err = checkProxySets(c.ProxySets); err != nil {
+		return c, err
 	}
 	if c.Prefix != "" {
 		if !strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") || !plainPath(c.Prefix) {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -81,6 +80,14 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	g.presentOrigin(r)
 	return f.send(&answerWriter{ResponseWriter: w, flight: f.inFlight()}, r)
+}
+
+// isCrumbField reports whether Jenkins may name its crumb so: as it does by default, now
+// or before 2.0, or as configured. Any other name could be a header with another
+// meaning, such as Range.
+func (g *Gate) isCrumbField(name string) bool {
+	return strings.EqualFold(name, "Jenkins-Crumb") || strings.EqualFold(name, ".crumb") ||
+		g.CrumbField != "" && strings.EqualFold(name, g.CrumbField)
 }
 
 // dropCrumb removes the client's crumb from a request for which Jenkins needs none, or
@@ -278,9 +285,9 @@ func (f *forward) share(ctx context.Context, refused *crumb.Session, fresh bool,
 	return s, err
 }
 
-// passedOn are the headers of a request from which Jenkins or the proxy before it
-// tell where it comes from; a crumb can depend on that.
-var passedOn = []string{"User-Agent", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto"}
+// passedOn are the headers of a request from which Jenkins tells where it comes from,
+// so far as a trusted proxy may set them; a crumb can depend on that.
+var passedOn = append([]string{"User-Agent"}, forwardedBy...)
 
 // prepare returns what asks Jenkins for a crumb, through the next handler, so that
 // the request takes the same way as all others. All that it needs of r it takes
@@ -339,8 +346,8 @@ func (f *forward) fetch(ctx context.Context, answer *crumb.Answer, request *http
 	if g.CrumbField != "" && session.Crumb != "" && !strings.EqualFold(session.Field, g.CrumbField) {
 		return nil, fmt.Errorf("the crumb of Jenkins is named %s: set crumb_field to that, or leave it out", session.Field)
 	}
-	if g.scrubber.identity.has(session.Field) || slices.Contains(reserved, http.CanonicalHeaderKey(session.Field)) {
-		return nil, fmt.Errorf("the crumb's field %s is a header with another meaning", session.Field)
+	if session.Crumb != "" && !g.isCrumbField(session.Field) {
+		return nil, fmt.Errorf("Jenkins names its crumb %q, which is no default name of a crumb: set crumb_field to that name if it is right", session.Field)
 	}
 	if bindsAddr(session.Version) {
 		g.crumbBindsAddr.Store(true)

@@ -115,6 +115,7 @@ const (
 	ReasonWebhookBody  Reason = "a webhook whose body did not arrive"
 	ReasonWebhookLarge Reason = "a webhook whose body is too large"
 	ReasonWebhookBusy  Reason = "too many webhooks at once"
+	ReasonEarlyData    Reason = "a request sent before the TLS handshake was complete"
 )
 
 // A Class is what a request is, as far as it decides what is asked of it.
@@ -168,6 +169,8 @@ type Decision struct {
 	anonymous bool
 	// page tells that the request is for the gateway's own pages.
 	page bool
+	// addr is the client's address.
+	addr string
 }
 
 // User returns whom the request goes on as, "" for nobody.
@@ -198,6 +201,15 @@ func (d *Decision) PathClass(r *http.Request) string {
 // changes nothing. Whether a session's crumb is right is left to ServeHTTP, as it
 // can stand in the body.
 func (g *Gate) Check(r *http.Request) Decision {
+	d := g.decide(r)
+	if inEarlyData(r) && !d.replayable(r) {
+		return Decision{Reason: ReasonEarlyData, route: d.route}
+	}
+	return d
+}
+
+// decide is Check for a request whose client has proved its address.
+func (g *Gate) decide(r *http.Request) Decision {
 	if urlHoldsToken(r) {
 		return Decision{Reason: ReasonTokenInURL}
 	}
@@ -395,9 +407,12 @@ type Next func(http.ResponseWriter, *http.Request) error
 // it. It returns next's error.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) error {
 	d := g.Check(r) // before the scrub: a handler before us may have named the person in a header
+	d.addr = g.ClientAddr(r)
 	g.scrubber.scrub(r, g.Trusted(r))
+	peer := presentAddr(r, d.addr)
+	defer g.withdraw(r, peer)
 	if g.shadows(r, &d) {
-		f := &forward{gate: g, Decision: d, addr: g.ClientAddr(r), next: next}
+		f := &forward{gate: g, Decision: d, addr: d.addr, next: next}
 		return f.shadow(w, r)
 	}
 	if d.Reason != "" {
@@ -413,7 +428,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 		}
 		defer release()
 	}
-	addr, now := g.ClientAddr(r), g.Now()
+	addr, now := d.addr, g.Now()
 	if d.Class == ClassToken {
 		// Here and not in Check, which changes nothing.
 		used := d.Token.Use(usage.Use{Time: now, Addr: addr, Agent: r.UserAgent()})
@@ -477,9 +492,14 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision) {
 // report counts and logs a denial.
 func (g *Gate) report(r *http.Request, d Decision) {
 	g.Metrics.refused[d.Reason].Inc()
+	if d.Reason == ReasonEarlyData {
+		// The address is not proved, and the client sends the request again: no denial to record.
+		g.Log.Debug("request in early data refused", "method", r.Method)
+		return
+	}
 	g.logRefusal(r, d)
 	if d.Reason == ReasonSuperseded {
-		d.Token.Reused(g.ClientAddr(r))
+		d.Token.Reused(d.addr)
 	}
 	g.Refused(r, d)
 }
@@ -507,7 +527,7 @@ func (g *Gate) verifySignature(w http.ResponseWriter, r *http.Request, e *endpoi
 func (g *Gate) logRefusal(r *http.Request, d Decision) {
 	attrs := []slog.Attr{
 		slog.String("reason", string(d.Reason)),
-		slog.String("client_addr", g.ClientAddr(r)),
+		slog.String("client_addr", d.addr),
 		slog.String("method", r.Method),
 	}
 	if d.Token != nil {

@@ -110,8 +110,8 @@ func passTo(h http.Handler) gateway.Next {
 	}
 }
 
-// newProxy returns a reverse proxy that trusts X-Forwarded-For, streams and waits
-// for nothing.
+// newProxy returns a reverse proxy that appends its peer to X-Forwarded-For, as Caddy
+// does for a trusted one, streams and waits for nothing.
 func newProxy(t testing.TB, target string) http.Handler {
 	t.Helper()
 	u, err := url.Parse(target)
@@ -125,8 +125,8 @@ func newProxy(t testing.TB, target string) http.Handler {
 			p.Out.URL.Scheme, p.Out.URL.Host = u.Scheme, u.Host
 			p.Out.URL.RawQuery = p.In.URL.RawQuery // without what net/url can't read it would be another
 			p.Out.Host = p.In.Host
-			if forwarded, set := p.In.Header["X-Forwarded-For"]; set {
-				p.Out.Header["X-Forwarded-For"] = forwarded
+			if peer, _, err := net.SplitHostPort(p.In.RemoteAddr); err == nil {
+				p.Out.Header["X-Forwarded-For"] = append(p.In.Header["X-Forwarded-For"], peer)
 			}
 		},
 		Transport:     transport,

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,11 +20,10 @@ var hopByHop = []string{"close", "keep-alive", "upgrade", "te", "trailer", "tran
 
 // scrubber removes what no client may say.
 type scrubber struct {
-	// identity are the headers that name the user.
-	identity *HeaderNames
-	// own are the headers that nobody may set, and all those that no client may: a
-	// trusted proxy may tell where a request comes from.
-	own, all *HeaderNames
+	// client are the headers that no client may set, and kept those of them that a
+	// trusted proxy may, in canonical form.
+	client *HeaderNames
+	kept   []string
 	// token is the second header for tokens.
 	token *HeaderNames
 }
@@ -30,11 +32,27 @@ type scrubber struct {
 // method, which has then been checked in vain.
 var methodOverrides = []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"}
 
-// forwardedBy are headers which Jenkins' container would believe about scheme, host,
-// port and client of a request (Jetty's ForwardedRequestCustomizer), and so put
-// into links and logs, beside X-Forwarded-For, -Host and -Proto: those a proxy
-// sets itself.
-var forwardedBy = []string{"Forwarded", "X-Forwarded-Port", "X-Forwarded-Server", "X-Proxied-Https"}
+// retryHints make Go's transport send a request of any method a second time when a
+// kept-alive connection breaks (net/http.Request.isReplayable): a POST would act twice.
+var retryHints = []string{"Idempotency-Key", "X-Idempotency-Key"}
+
+// tlsAttributes are headers in which Jenkins' container takes the client certificate
+// and the TLS session of a request (Jetty's ForwardedRequestCustomizer).
+var tlsAttributes = []string{"Proxy-Auth-Cert", "Proxy-Ssl-Id"}
+
+// forwardedFor is the header whose first address Jenkins takes for the client's
+// (hudson.security.csrf.DefaultCrumbIssuer, Jetty's ForwardedRequestCustomizer). The
+// gateway determines that address; no proxy's value is passed on.
+const forwardedFor = "X-Forwarded-For"
+
+// forwardedBy are the other headers that Jenkins and its container believe about
+// scheme, host, port and client of a request (jenkins.model.Jenkins#getRootUrlFromRequest,
+// Jetty's ForwardedRequestCustomizer). A proxy that doesn't overwrite one of them
+// passes on what the client has sent.
+var forwardedBy = []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Proxied-Https"}
+
+// defaultProxySets is the header that proxies that terminate TLS set.
+const defaultProxySets = "X-Forwarded-Proto"
 
 func newScrubber(c *Config) *scrubber {
 	token := NewHeaderNames(nil)
@@ -42,8 +60,34 @@ func newScrubber(c *Config) *scrubber {
 		token = NewHeaderNames([]string{c.TokenHeader})
 	}
 	identity := append(defaultIdentity[:], c.UserHeader, c.GroupsHeader, c.MailHeader, c.DisplayNameHeader)
-	own := slices.Concat(identity, methodOverrides)
-	return &scrubber{NewHeaderNames(identity), NewHeaderNames(own), NewHeaderNames(slices.Concat(own, forwardedBy)), token}
+	client := slices.Concat(identity, methodOverrides, retryHints, tlsAttributes, []string{forwardedFor}, forwardedBy)
+	return &scrubber{NewHeaderNames(client), c.proxySets(), token}
+}
+
+// proxySets returns the headers of forwardedBy that trusted proxies set.
+func (c *Config) proxySets() []string {
+	switch {
+	case len(c.ProxySets) == 0:
+		return []string{defaultProxySets}
+	case c.ProxySets[0] == ProxySetsNone:
+		return nil
+	}
+	return c.ProxySets
+}
+
+// checkProxySets returns the canonical names of a list for Config.ProxySets.
+func checkProxySets(list []string) ([]string, error) {
+	if len(list) == 1 && list[0] == ProxySetsNone {
+		return list, nil
+	}
+	names := make([]string, len(list))
+	for i, name := range list {
+		names[i] = http.CanonicalHeaderKey(name)
+		if !slices.Contains(forwardedBy, names[i]) {
+			return nil, fmt.Errorf("proxy_sets %q: use some of %s, or %s alone", name, strings.Join(forwardedBy, ", "), ProxySetsNone)
+		}
+	}
+	return names, nil
 }
 
 // HeaderNames are names of headers, each in every spelling that some server takes for
@@ -124,10 +168,14 @@ func equalFolded(name, f string) bool {
 // checked, and the wish for another protocol than WebSocket: in an h2c connection
 // a client could write what no gateway sees, as anybody.
 func (s *scrubber) scrub(r *http.Request, trusted bool) {
-	if trusted {
-		s.own.Remove(r.Header)
-	} else {
-		s.all.Remove(r.Header)
+	for name, lines := range r.Header {
+		if !s.client.has(name) {
+			continue
+		}
+		// A proxy that overwrites a header sends one value.
+		if set := trusted && slices.Contains(s.kept, name) && len(lines) == 1 && !strings.Contains(lines[0], ","); !set {
+			delete(r.Header, name)
+		}
 	}
 	if lines, set := r.Header["Connection"]; set && !(len(lines) == 1 && hopByHopIndex(lines[0]) >= 0) {
 		if options := connectionOptions(lines); options != "" {
@@ -141,6 +189,33 @@ func (s *scrubber) scrub(r *http.Request, trusted bool) {
 	}
 	scrubReferer(r.Header)
 	r.Trailer = nil
+}
+
+// presentAddr makes the client's address that of the request's peer, and returns what
+// the peer's was. A proxy behind us appends the peer to X-Forwarded-For, of which
+// Jenkins believes the first address: so it gets the client's, and no other.
+func presentAddr(r *http.Request, addr string) (peer string) {
+	peer = r.RemoteAddr
+	if addr == peerAddr(r) {
+		return peer
+	}
+	if _, err := netip.ParseAddr(addr); err == nil {
+		r.RemoteAddr = net.JoinHostPort(addr, "0") // the client's port is not known
+	}
+	return peer
+}
+
+// withdraw takes off a request what was for Jenkins alone, and what the client had
+// presented, once the handlers behind us are done with it: an error route or an access
+// log can come next.
+func (g *Gate) withdraw(r *http.Request, peer string) {
+	r.RemoteAddr = peer
+	h := r.Header
+	g.shed(h)
+	g.dropCrumb(h)
+	for _, name := range []string{"Cookie", "Proxy-Authorization", ".crumb", g.UserHeader, g.GroupsHeader, g.MailHeader, g.DisplayNameHeader} {
+		delete(h, name)
+	}
 }
 
 // scrubReferer takes credentials out of Referer, where RFC 9110 (section 10.1.3)

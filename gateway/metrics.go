@@ -68,6 +68,7 @@ var resultLabels = map[Reason]string{
 	ReasonWebhookBody:  "webhook_body",
 	ReasonWebhookLarge: "webhook_too_large",
 	ReasonWebhookBusy:  "webhook_busy",
+	ReasonEarlyData:    "early_data",
 }
 
 // NewMetrics registers the metrics.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -41,33 +42,48 @@ func TestScrubReferer(t *testing.T) {
 	}
 }
 
-// What a client says of where it comes from does not reach Jenkins, unless a
-// trusted proxy says it.
-func TestForwardedIsScrubbed(t *testing.T) {
+// A client can't say where its request comes from. A trusted proxy can, in the headers
+// that it is said to overwrite, and once in each.
+func TestForwardingHeaders(t *testing.T) {
 	lies := http.Header{
-		"Forwarded": {"for=10.0.0.1;host=evil.example;proto=https"}, "X-Forwarded-Port": {"6666"},
-		"X-Forwarded-Server": {"evil.example"}, "X-Proxied-Https": {"on"},
+		"Forwarded": {"host=evil.example;proto=https"}, "X-Forwarded-Port": {"6666"}, "X-Forwarded-For": {"10.0.0.1"},
+		"X-Forwarded-Server": {"evil.example"}, "X-Proxied-Https": {"on"}, "X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"https"},
+		"X_forwarded.Proto": {"https"}, "Proxy-Auth-Cert": {"MIIB"}, "Proxy-Ssl-Id": {"ab"}, "Idempotency-Key": {"1"}, "X-Idempotency-Key": {"1"},
 	}
-	for _, trusted := range []bool{false, true} {
+	twice := lies.Clone()
+	twice["X-Forwarded-Proto"] = []string{"https", "http"}
+	listed := lies.Clone()
+	listed["X-Forwarded-Proto"] = []string{"https, http"}
+	for _, c := range []struct {
+		name    string
+		trusted bool
+		sets    []string
+		sent    http.Header
+		want    []string
+	}{
+		{"client", false, forwardedBy, lies, nil},
+		{"trusted proxy", true, nil, lies, []string{"X-Forwarded-Proto"}},
+		{"trusted proxy that sets none", true, []string{"none"}, lies, nil},
+		{"trusted proxy that sets two", true, []string{"X-forwarded-host", "forwarded"}, lies, []string{"Forwarded", "X-Forwarded-Host"}},
+		{"trusted proxy that adds a line", true, nil, twice, nil},
+		{"trusted proxy that adds to a line", true, nil, listed, nil},
+	} {
 		g, err := New(Config{
-			Lookup:  func(token.Digest) (*token.Token, error) { return nil, nil },
-			Log:     slog.New(slog.DiscardHandler),
-			Trusted: func(*http.Request) bool { return trusted },
+			Lookup:    func(token.Digest) (*token.Token, error) { return nil, nil },
+			Log:       slog.New(slog.DiscardHandler),
+			Trusted:   func(*http.Request) bool { return c.trusted },
+			ProxySets: c.sets,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Header = lies.Clone()
+		r.Header = c.sent.Clone()
 		if err := g.ServeHTTP(httptest.NewRecorder(), r, nil); err != nil {
 			t.Fatal(err)
 		}
-		want := 0
-		if trusted {
-			want = len(lies)
-		}
-		if len(r.Header) != want {
-			t.Errorf("from a proxy that is trusted (%v), %d of %d headers are left: %v", trusted, len(r.Header), len(lies), r.Header)
+		if left := slices.Sorted(maps.Keys(r.Header)); !slices.Equal(left, c.want) {
+			t.Errorf("%s: the headers left are %q, want %q", c.name, left, c.want)
 		}
 	}
 }

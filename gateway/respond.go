@@ -40,6 +40,7 @@ var (
 	noJenkinsTokens = response{http.StatusForbidden, "Forbidden: API tokens are not made in Jenkins here, but in the gateway.\n"}
 	noSuchEndpoint  = response{http.StatusNotFound, "Not found: the gateway manages API tokens here, at /user/<id>/ or /me/descriptorByName/jenkins.security.ApiTokenProperty/.\n"}
 	badTokenForm    = response{http.StatusBadRequest, "Bad request: the form is too large or not urlencoded.\n"}
+	tooEarly        = response{http.StatusTooEarly, "Too early: send this request again after the TLS handshake.\n"}
 	notReplayed     = response{http.StatusBadGateway, "Bad gateway: Jenkins refused the crumb that it had just given, and did nothing. Try again.\n"}
 )
 
@@ -83,6 +84,7 @@ var responses = map[Reason]response{
 	ReasonWebhookBody:  webhookBody,
 	ReasonWebhookLarge: webhookLarge,
 	ReasonWebhookBusy:  busy,
+	ReasonEarlyData:    tooEarly,
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, d Decision) {

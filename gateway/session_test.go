@@ -179,6 +179,7 @@ func TestCrumbPlaces(t *testing.T) {
 					o.jenkins.CrumbField = "Jenkins-Crumb"
 					if field == "X-Csrf" {
 						o.jenkins.CrumbField = field
+						o.gate = func(c *gateway.Config) { c.CrumbField = field }
 					}
 					s := newPeopleSite(t, o)
 					bob := s.browser("bob")
