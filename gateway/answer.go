@@ -22,7 +22,8 @@ type answerWriter struct {
 	flight *live.Request // of a token client, if what is in flight is known
 	opened []string      // the lines that set a session which was opened for this request
 
-	page bool // the answer is a page with Jenkins' crumb in it
+	page  bool // the answer is a page with Jenkins' crumb in it
+	opens bool // the answer that is held back opens a session of Jenkins
 
 	wrote  bool // the final header has been seen
 	held   bool // the answer is held back, with status and body
@@ -47,12 +48,14 @@ func (a *answerWriter) WriteHeader(status int) {
 		return
 	}
 	h := a.Header()
+	held := a.watch && !a.wrote && crumb.MayRefuse(status, h)
+	a.opens = held && crumb.OpensSession(h)
 	if a.visit == nil {
 		delete(h, "Set-Cookie") // of early hints, too
 	}
 	if !a.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		a.wrote = true
-		if a.watch && crumb.MayRefuse(status, h) {
+		if held {
 			a.held, a.status = true, status
 			return
 		}

@@ -107,15 +107,15 @@ func (f *forward) send(a *answerWriter, r *http.Request) error {
 	return err
 }
 
-// post sends a request on with a crumb, and once more with a new one if Jenkins
-// says that the crumb is not valid: it has been restarted, or has forgotten the
-// session. It says so before it acts on the request. Without renew, a client whose
-// crumb may not be replaced is told what Jenkins says.
+// post sends a request on with a crumb. If the answer looks like the refusal of the
+// crumb, and Jenkins has replaced the session, so that it can't have acted, the request is sent
+// again in the new session (crumb.MayReplay). In any other case the client gets the
+// answer of Jenkins. Without renew, the client's crumb may not be replaced.
 func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody, session *crumb.Session, renew bool) error {
 	before := takeSnapshot(r, w.Header())
 	defer before.drop()
 
-	first := &answerWriter{ResponseWriter: w, watch: true, visit: f.visit(), flight: f.inFlight(), opened: session.SetCookie}
+	first := &answerWriter{ResponseWriter: w, watch: f.gate.openings.CheckedByJenkins(f.route.path), visit: f.visit(), flight: f.inFlight(), opened: session.SetCookie}
 	sent, _ := body.open()
 	f.attach(r, session, sent)
 	err := f.send(first, r)
@@ -126,8 +126,7 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 		before.answer.restore(w.Header())
 		return err
 	}
-	verdict := crumb.Judge(w.Header(), first.body)
-	if verdict == crumb.NotRefused {
+	if !crumb.LooksRefused(w.Header(), first.body) {
 		first.release()
 		return nil
 	}
@@ -137,13 +136,19 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 		return nil
 	}
 	again := before.again()
-	renewed, err := f.jenkins(again, session, false)
-	if err != nil {
+	renewed, err := f.renew(again, session)
+	var unready *crumb.UnreadyError
+	switch {
+	case errors.As(err, &unready) && first.opens: // the refusal itself has replaced the session
 		before.answer.restore(w.Header())
 		return f.crumbFailed(w, r, err)
-	}
-	if verdict == crumb.Unclear && renewed.Cookie == session.Cookie && renewed.Crumb == session.Crumb {
-		first.release() // the crumb still holds, so it was not what Jenkins refused
+	case err != nil:
+		f.log(r, "no crumb from Jenkins to send the request again", err)
+		first.release()
+		return nil
+	case !crumb.MayReplay(session, renewed):
+		f.distrust(r, session)
+		first.release()
 		return nil
 	}
 	before.answer.restore(w.Header())
@@ -157,23 +162,28 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 	f.gate.Metrics.replays.Inc()
 	r = f.gate.Fork(w, again)
 	f.gate.Admitted(r, f.Decision)
-	second := &answerWriter{ResponseWriter: w, watch: true, visit: f.visit(), flight: f.inFlight(), opened: renewed.SetCookie}
 	f.attach(r, renewed, sent)
-	err = f.send(second, r)
-	switch {
-	case !second.held:
-		return err
-	case err != nil:
-		before.answer.restore(w.Header())
-		return err
-	case crumb.Judge(w.Header(), second.body) == crumb.Refused:
-		f.log(r, "Jenkins refused a crumb that it had just given; if its crumb issuer checks the client's address or the Referer, switch that off", nil)
-		before.answer.restore(w.Header())
-		answer(w, r, notReplayed)
-		return nil
+	return f.send(&answerWriter{ResponseWriter: w, visit: f.visit(), flight: f.inFlight(), opened: renewed.SetCookie}, r)
+}
+
+// renew asks Jenkins about a session in which a request seems to have been refused. What
+// Jenkins said before that does not count.
+func (f *forward) renew(r *http.Request, refused *crumb.Session) (*crumb.Session, error) {
+	if cached := f.broker().Cached(f.key()); cached != nil && cached.SameSession(refused) {
+		refused = cached
 	}
-	second.release()
-	return nil
+	return f.jenkins(r, refused, false)
+}
+
+// distrust notes that Jenkins seems to have refused a crumb although its session goes
+// on. Other crumb issuers than the default one can be told to look at the client's
+// address: from now on each address has a session of its own.
+func (f *forward) distrust(r *http.Request, s *crumb.Session) {
+	if s.Masks() {
+		f.gate.crumbBindsAddr.Store(true)
+	}
+	f.log(r, "the answer of Jenkins looks like the refusal of a crumb, but its session goes on, so the request was not sent again; "+
+		"if the crumb issuer checks the Referer, switch that off", nil)
 }
 
 // inFlight is what is to know of a hijacked connection; nil if nothing is.
@@ -242,7 +252,10 @@ func (g *Gate) placeholder(t *token.Token) string {
 // one that a session client holds. Fresh asks Jenkins in any case.
 func (f *forward) jenkins(r *http.Request, refused *crumb.Session, fresh bool) (*crumb.Session, error) {
 	if s := f.broker().Cached(f.key()); s != nil && s != refused && !fresh {
-		return s, nil // nearly always; what follows allocates
+		if !s.Aged(f.gate.Now) {
+			return s, nil // nearly always; what follows allocates
+		}
+		refused = s
 	}
 	return f.share(r.Context(), refused, fresh, func(ctx context.Context, old *crumb.Session) (*crumb.Session, error) {
 		return f.prepare(r.WithContext(ctx), old)(ctx, old)
@@ -267,7 +280,7 @@ func (f *forward) share(ctx context.Context, refused *crumb.Session, fresh bool,
 		// Two browsers of one person would get one session, so nothing is shared or kept.
 		ctx, cancel := context.WithTimeout(ctx, f.gate.CrumbTimeout)
 		defer cancel()
-		return fetch(ctx, nil)
+		return fetch(ctx, refused)
 	}
 	get := func(key crumb.Key) (*crumb.Session, error) {
 		if fresh {
@@ -332,11 +345,12 @@ func (f *forward) prepare(r *http.Request, old *crumb.Session) crumb.Fetch {
 // fetch reads what Jenkins says to a prepared request.
 func (f *forward) fetch(ctx context.Context, answer *crumb.Answer, request *http.Request, old *crumb.Session) (*crumb.Session, error) {
 	g := f.gate
+	asked := g.Now()
 	err := run(f.next, answer, request)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("no crumb after %v: %w", g.CrumbTimeout, ctx.Err())
 	}
-	if err != nil && !answer.TooLarge() { // that was our doing, and Session says so
+	if err != nil && !answer.Stopped() { // that was our doing, and Session says what it means
 		return nil, err
 	}
 	session, err := answer.Session(old)
@@ -349,6 +363,7 @@ func (f *forward) fetch(ctx context.Context, answer *crumb.Answer, request *http
 	if session.Crumb != "" && !g.isCrumbField(session.Field) {
 		return nil, fmt.Errorf("Jenkins names its crumb %q, which is no default name of a crumb: set crumb_field to that name if it is right", session.Field)
 	}
+	session.Fetched = asked
 	if bindsAddr(session.Version) {
 		g.crumbBindsAddr.Store(true)
 	}
@@ -396,13 +411,17 @@ func bindsAddr(version string) bool {
 	return err == nil && major == "2" && n < 543
 }
 
-// crumbFailed answers a request that can't go on because Jenkins gives no crumb.
+// crumbFailed answers a request that can't go on because Jenkins gives no crumb. If Jenkins
+// asks its clients to wait, the client gets that answer.
 func (f *forward) crumbFailed(w http.ResponseWriter, r *http.Request, err error) error {
 	if r.Context().Err() != nil {
 		return nil // the client has left
 	}
-	f.log(r, "Jenkins gives no crumb, so the request was not sent", err)
+	f.log(r, "no crumb from Jenkins", err)
+	var unready *crumb.UnreadyError
 	switch {
+	case errors.As(err, &unready):
+		passOn(w, r, unready)
 	case errors.Is(err, crumb.ErrForbidden):
 		answer(w, r, noCrumbRight)
 	case errors.Is(err, context.DeadlineExceeded):

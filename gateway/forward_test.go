@@ -207,6 +207,12 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// sized is a body of a known length.
+type sized struct {
+	io.Reader
+	size int64
+}
+
 // The client sends on while Jenkins has refused already, and the proxy is still
 // reading for the first attempt.
 func TestReplayWithASlowClient(t *testing.T) {
@@ -214,7 +220,8 @@ func TestReplayWithASlowClient(t *testing.T) {
 	refused, again := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var lingering sync.WaitGroup
-	s := newSite(t, options{
+	var s *site
+	s = newSite(t, options{
 		gate: func(c *gateway.Config) { c.ReplayLimit = limit },
 		between: func(proxy http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -239,15 +246,17 @@ func TestReplayWithASlowClient(t *testing.T) {
 						t.Errorf("the first attempt read %d bytes on, error %v", n, err)
 					}
 				})
+				s.jenkins.Restart()
 				http.Error(w, jenkinstest.NoValidCrumb, http.StatusForbidden)
 				close(refused)
 			})
 		},
 	})
 	auth := s.auth("alice")
-	body := make([]byte, 10*limit)
+	body := make([]byte, limit)
 	rand.NewChaCha8([32]byte{1}).Read(body)
 	pr, pw := io.Pipe()
+	defer pr.Close()
 	go func() {
 		for at := 0; at < len(body); at += 1000 {
 			switch at {
@@ -262,7 +271,7 @@ func TestReplayWithASlowClient(t *testing.T) {
 		}
 		pw.Close()
 	}()
-	a := s.sendBody("POST", "/job/a/build", pr, auth, "Content-Type: application/octet-stream")
+	a := s.sendBody("POST", "/job/a/build", sized{pr, limit}, auth, "Content-Type: application/octet-stream")
 	if a.StatusCode != http.StatusCreated {
 		t.Fatalf("status %d, %s", a.StatusCode, a.body)
 	}
@@ -294,7 +303,7 @@ func TestRestartUnderALargeBody(t *testing.T) {
 		},
 	})
 	a := s.send("POST", "/job/a/build", strings.Repeat("x", 3*limit), s.auth("alice"))
-	if a.StatusCode != http.StatusBadGateway || !strings.Contains(a.body, "Try again") {
+	if a.StatusCode != http.StatusBadGateway || !strings.Contains(a.body, "Send the request again") {
 		t.Errorf("the client got\n%s\nwant 502 and what to do", a.dump())
 	}
 	if got := s.received("POST"); len(got) != 0 {
@@ -305,15 +314,40 @@ func TestRestartUnderALargeBody(t *testing.T) {
 	}
 }
 
-// An issuer that refuses each of its own crumbs must not make a loop.
+// An issuer that refuses each of its own crumbs makes no loop, and no replay: the session
+// goes on.
 func TestRefusedForEver(t *testing.T) {
 	s := newSite(t, options{jenkins: jenkinstest.Config{Strict: &jenkinstest.StrictIssuer{CheckSessionMatch: true, CheckSameSource: true}}})
 	a := s.send("POST", "/job/a/build", "x=1", s.auth("alice"), "Referer: http://elsewhere/")
-	if a.StatusCode != http.StatusBadGateway || s.refusals() != 2 {
-		t.Errorf("status %d after %d refusals, want 502 after 2", a.StatusCode, s.refusals())
+	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.Header.Get("Server"), "Jetty") || s.refusals() != 1 {
+		t.Errorf("after %d refusals the client got\n%s\nwant Jenkins' 403 after 1", s.refusals(), a.dump())
 	}
 	if line := s.log.last(); !strings.Contains(line, "Referer") {
 		t.Errorf("the log says %s", line)
+	}
+}
+
+// A crumb issuer that looks at the client's address makes the gateway hold a session for each
+// address, after one refusal.
+func TestIssuerThatChecksTheAddress(t *testing.T) {
+	s := newSite(t, options{
+		jenkins: jenkinstest.Config{Strict: &jenkinstest.StrictIssuer{HoursValid: 2, XORMasking: true, CheckSessionMatch: true, CheckClientIP: true}},
+		gate: func(c *gateway.Config) {
+			c.ClientAddr = func(r *http.Request) string { return r.Header.Get("X-Forwarded-For") }
+		},
+	})
+	auth := s.auth("alice")
+	for i := range 8 {
+		want := http.StatusCreated
+		if i == 1 {
+			want = http.StatusForbidden
+		}
+		if a := s.send("POST", "/job/a/build", "x=1", auth, fmt.Sprintf("X-Forwarded-For: 10.0.0.%d", i%2)); a.StatusCode != want {
+			t.Errorf("POST %d: the client got\n%s\nwant %d", i, a.dump(), want)
+		}
+	}
+	if n := s.refusals(); n != 1 {
+		t.Errorf("%d refusals, want 1", n)
 	}
 }
 
@@ -322,11 +356,9 @@ func TestRefusalInEveryForm(t *testing.T) {
 	for _, accept := range []string{"", "text/html", "*/*", "application/json", "text/json", "text/plain", "image/png", "application/json;charset=utf-8"} {
 		for _, strict := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%q, strict %v", accept, strict), func(t *testing.T) {
-				var now atomic.Int64
 				var o options
 				if strict {
-					o.jenkins.Strict = &jenkinstest.StrictIssuer{HoursValid: 2, XORMasking: true, CheckSessionMatch: true,
-						Now: func() time.Time { return start.Add(time.Duration(now.Load())) }}
+					o.jenkins.Strict = jenkinstest.DefaultStrictIssuer()
 				}
 				s := newSite(t, o)
 				auth := s.auth("alice")
@@ -335,11 +367,7 @@ func TestRefusalInEveryForm(t *testing.T) {
 				if accept != "" {
 					headers = append(headers, "Accept: "+accept)
 				}
-				if strict {
-					now.Store(int64(3 * time.Hour)) // the session is alive, the crumb is not
-				} else {
-					s.jenkins.Restart()
-				}
+				s.jenkins.Restart()
 				if a := s.send("POST", "/job/a/build", "x=1", headers...); a.StatusCode != http.StatusCreated {
 					t.Errorf("the client got\n%s", a.dump())
 				}
@@ -347,6 +375,88 @@ func TestRefusalInEveryForm(t *testing.T) {
 					t.Errorf("Jenkins refused %d and accepted %d, want 1 and 1", s.refusals(), len(s.received("POST")))
 				}
 			})
+		}
+	}
+}
+
+// A crumb that has grown too old within its session is fetched anew before it is used, not
+// after Jenkins has refused it.
+func TestAgedCrumbIsFetchedAnew(t *testing.T) {
+	var passed atomic.Int64
+	now := func() time.Time { return start.Add(time.Duration(passed.Load())) }
+	for _, class := range []string{"token", "session"} {
+		t.Run(class, func(t *testing.T) {
+			strict := jenkinstest.DefaultStrictIssuer()
+			strict.HoursValid, strict.Now = 1, now
+			s := newPeopleSite(t, options{jenkins: jenkinstest.Config{Strict: strict}, gate: func(c *gateway.Config) { c.Now = now }})
+			post := func() answer {
+				return s.browser("bob").send("POST", "/job/a/build", strings.NewReader("x=1"))
+			}
+			if class == "token" {
+				auth := s.auth("alice")
+				post = func() answer { return s.send("POST", "/job/a/build", "x=1", auth) }
+			} else {
+				bob := s.browser("bob")
+				own := bob.own()
+				post = func() answer { return bob.build("Jenkins-Crumb: " + own) }
+			}
+			for _, step := range []time.Duration{0, 29 * time.Minute, 45 * time.Minute, 3 * time.Hour, 30 * time.Minute} {
+				passed.Add(int64(step))
+				if a := post(); a.StatusCode != http.StatusCreated || s.refusals() != 0 {
+					t.Errorf("after %v more, and %d refusals, the client got\n%s", step, s.refusals(), a.dump())
+				}
+			}
+			if n := s.jenkins.CrumbFetches(); n > 6 {
+				t.Errorf("%d crumbs were fetched", n)
+			}
+		})
+	}
+}
+
+// TestActedPostIsNotReplayed: an answer that reads like the refusal of a crumb is no reason to send
+// a request again while its session goes on: Jenkins may have acted.
+func TestActedPostIsNotReplayed(t *testing.T) {
+	for _, issuer := range []string{"default", "strict"} {
+		for name, body := range map[string]string{"the phrase in a text": "job said: " + jenkinstest.NoValidCrumb + ", sorry", "empty": ""} {
+			for _, class := range []string{"token", "session", "session without cookies", "exempt path, after a restart"} {
+				t.Run(issuer+", "+name+", "+class, func(t *testing.T) {
+					var acted atomic.Int64
+					o := options{gate: refreshing, between: func(proxy http.Handler) http.Handler {
+						return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							if r.Method != http.MethodPost {
+								proxy.ServeHTTP(w, r)
+								return
+							}
+							acted.Add(1)
+							w.Header().Set("Content-Type", "text/plain")
+							w.WriteHeader(http.StatusForbidden)
+							_, _ = io.WriteString(w, body)
+						})
+					}}
+					if issuer == "strict" {
+						o.jenkins.Strict = jenkinstest.DefaultStrictIssuer()
+					}
+					s := newPeopleSite(t, o)
+					bob, path := s.browser("bob"), "/job/a/build"
+					headers := []string{s.auth("alice")}
+					switch class {
+					case "session":
+						headers = []string{ssoHeader + ": bob", sameOrigin, "Jenkins-Crumb: " + bob.own()}
+						headers = append(headers, "Cookie: "+bob.cookie())
+					case "session without cookies":
+						headers = []string{ssoHeader + ": bob", sameOrigin, "Jenkins-Crumb: " + bob.own()}
+					case "exempt path, after a restart":
+						path = "/generic-webhook-trigger/invoke"
+						s.send("POST", path, "x=1", headers...)
+						s.jenkins.Restart()
+						acted.Store(0)
+					}
+					a := s.send("POST", path, "x=1", headers...)
+					if acted.Load() != 1 || a.StatusCode != http.StatusForbidden || a.body != body {
+						t.Errorf("Jenkins acted %d times, want once; the client got\n%s", acted.Load(), a.dump())
+					}
+				})
+			}
 		}
 	}
 }
@@ -522,7 +632,6 @@ func TestNoCrumb(t *testing.T) {
 		{"unauthorized", fault(jenkinstest.Fault{Status: 401}), 502, "status 401"},
 		{"forbidden by something else", fault(jenkinstest.Fault{Status: 403, Body: "denied"}), 502, "status 403"},
 		{"not found by something else", fault(jenkinstest.Fault{Status: 404, Body: "no such page"}), 502, "set prefix"},
-		{"starting up", fault(jenkinstest.Fault{Status: 503, Body: "please wait"}), 502, "status 503"},
 		{"no JSON", fault(jenkinstest.Fault{Body: `{"crumb":"`, ContentType: "application/json"}), 502, "not the JSON of a crumb issuer"},
 		{"JSON of something else", fault(jenkinstest.Fault{Body: `[1]`, ContentType: "application/json"}), 502, "not the JSON of a crumb issuer"},
 		{"empty", fault(jenkinstest.Fault{Body: `{}`, ContentType: "application/json"}), 502, "crumb is empty"},
@@ -604,8 +713,7 @@ func TestWrongCrumbField(t *testing.T) {
 	}
 }
 
-// A fault while the crumb is renewed is told as such, and not in the dress of the
-// refusal before it.
+// If Jenkins refuses a crumb and then gives none, the client gets what Jenkins said.
 func TestNoCrumbForTheReplay(t *testing.T) {
 	s := newSite(t, options{})
 	auth := s.auth("alice")
@@ -613,8 +721,60 @@ func TestNoCrumbForTheReplay(t *testing.T) {
 	s.jenkins.Restart()
 	s.jenkins.Fail(jenkinstest.Fault{PathPrefix: "/crumbIssuer", Status: 500, Body: "oops"})
 	a := s.send("POST", "/job/a/build", "x=1", auth)
-	if a.StatusCode != http.StatusBadGateway || a.Header.Get("Server") != "" || a.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("the client got\n%s", a.dump())
+	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.Header.Get("Server"), "Jetty") || !strings.Contains(a.body, jenkinstest.NoValidCrumb) {
+		t.Errorf("the client got\n%s\nwant Jenkins' 403", a.dump())
+	}
+}
+
+// TestJenkinsAsksToWait: a client that needs a crumb gets what Jenkins, or a proxy before it, tells all
+// clients while it can't serve them.
+func TestJenkinsAsksToWait(t *testing.T) {
+	for _, status := range []int{429, 503, 504} {
+		for _, size := range []int{100, 84_636} {
+			for _, when := range []string{"at first", "in the place of the session"} {
+				t.Run(fmt.Sprintf("%d, %d bytes, %s", status, size, when), func(t *testing.T) {
+					var waits atomic.Bool
+					page := strings.Repeat("Please wait while Jenkins is getting ready to work. ", size/52+1)[:size]
+					s := newPeopleSite(t, options{between: func(proxy http.Handler) http.Handler {
+						return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							if !waits.Load() || r.Method == http.MethodPost {
+								proxy.ServeHTTP(w, r)
+								return
+							}
+							w.Header().Set("Retry-After", "7")
+							w.Header().Set("Content-Type", "text/html;charset=utf-8")
+							w.Header().Set("Set-Cookie", "JSESSIONID.1=node01")
+							w.Header().Set("X-Jenkins", "2.578")
+							w.Header().Set("X-Other", "x")
+							w.WriteHeader(status)
+							_, _ = io.WriteString(w, page)
+						})
+					}})
+					auth := s.auth("alice")
+					if when != "at first" {
+						s.warm(auth)
+						s.jenkins.Restart()
+					}
+					waits.Store(true)
+					asks := [][]string{{"POST", "/job/a/build", auth}}
+					if when == "at first" {
+						asks = append(asks, []string{"GET", "/crumbIssuer/api/json", auth}, []string{"POST", "/job/a/build", ssoHeader + ": bob"})
+					}
+					for _, ask := range asks {
+						a := s.send(ask[0], ask[1], "", ask[2])
+						if a.StatusCode != status || a.Header.Get("Retry-After") != "7" || a.Header["Set-Cookie"] != nil || a.Header["X-Other"] != nil || a.Header["Cache-Control"] == nil {
+							t.Errorf("%s %s: the client got\n%s\nwant %d and Retry-After", ask[0], ask[1], a.dump(), status)
+						}
+						if small := size < 64<<10; small != (a.body == page) || !small && !strings.Contains(a.body, "Try again soon") {
+							t.Errorf("%s %s: the client got %d bytes: %.100s", ask[0], ask[1], len(a.body), a.body)
+						}
+					}
+					if got := s.received("POST"); len(got) != 0 {
+						t.Errorf("Jenkins accepted %s", got[0].RequestURI)
+					}
+				})
+			}
+		}
 	}
 }
 

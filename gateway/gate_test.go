@@ -186,6 +186,9 @@ func (s *site) try(method, path string, body io.Reader, headers ...string) (answ
 	if err != nil {
 		return answer{}, err
 	}
+	if body, ok := body.(sized); ok {
+		r.ContentLength = body.size
+	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header[name] = append(r.Header[name], value)

@@ -1,10 +1,14 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/crumbgate/crumbgate/gateway/crumb"
 )
 
 // A response is what a client is told for a reason.
@@ -41,7 +45,7 @@ var (
 	noSuchEndpoint  = response{http.StatusNotFound, "Not found: the gateway manages API tokens here, at /user/<id>/ or /me/descriptorByName/jenkins.security.ApiTokenProperty/.\n"}
 	badTokenForm    = response{http.StatusBadRequest, "Bad request: the form is too large or not urlencoded.\n"}
 	tooEarly        = response{http.StatusTooEarly, "Too early: send this request again after the TLS handshake.\n"}
-	notReplayed     = response{http.StatusBadGateway, "Bad gateway: Jenkins refused the crumb that it had just given, and did nothing. Try again.\n"}
+	notReplayed     = response{http.StatusBadGateway, "Bad gateway: Jenkins ended the session of this request and refused it. The body is too large for the gateway to send it again. Send the request again.\n"}
 )
 
 // responses maps reasons to what clients are told. All that is wrong with a
@@ -121,7 +125,7 @@ func refuseCrumb(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		text = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Error 403 " + noCrumb + "</title></head>\n" +
 			"<body><h1>HTTP ERROR 403 " + noCrumb + "</h1>\n" +
-			"<p>Nothing was done. The page that you came from is too old, or another site sent you here. Go back, reload the page, and try again.</p></body></html>\n"
+			"<p>The gateway did not send this request to Jenkins. The page that you came from is too old, or another site sent you here. Go back, reload the page, and try again.</p></body></html>\n"
 	default:
 		h.Set("Content-Type", "application/json")
 		text = `{"servlet":"crumbgate","message":"` + noCrumb + `","status":"403"}` + "\n"
@@ -136,6 +140,16 @@ func answer(w http.ResponseWriter, r *http.Request, a response) {
 	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	write(w, r, a.status, a.text)
+}
+
+// passOn answers with what Jenkins has answered to the question for a crumb.
+func passOn(w http.ResponseWriter, r *http.Request, e *crumb.UnreadyError) {
+	maps.Copy(w.Header(), e.Header)
+	if e.Body == nil {
+		answer(w, r, response{e.Status, fmt.Sprintf("%s: Jenkins is not ready. Try again soon.\n", http.StatusText(e.Status))})
+		return
+	}
+	write(w, r, e.Status, string(e.Body))
 }
 
 func write(w http.ResponseWriter, r *http.Request, status int, text string) {

@@ -210,7 +210,7 @@ func (f *forward) prove(r *http.Request, text string, s *crumb.Session) (proof, 
 	given, seen := g.people.seen.GetIfPresent(seenCrumb{id, sha256.Sum256([]byte(text))})
 	seen = seen && g.Now().Unix() < given+int64(g.CrumbLifetime.Seconds())
 	switch {
-	case !seen && standing != crumb.OtherSession && masks(s) && s.SetCookie == nil:
+	case !seen && standing != crumb.OtherSession && s.Masks() && s.SetCookie == nil:
 		return proofTheirs, "", nil
 	case !seen && standing != crumb.OtherSession:
 		return 0, ReasonCrumb, nil
@@ -222,12 +222,6 @@ func (f *forward) prove(r *http.Request, text string, s *crumb.Session) (proof, 
 
 func equalCrumb(s *crumb.Session, text string) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Crumb), []byte(text)) == 1
-}
-
-// masks tells whether an issuer gives a session another crumb each time, as the
-// Strict Crumb Issuer does: equality says nothing then.
-func masks(s *crumb.Session) bool {
-	return s.Crumb != "" && s.Class != "hudson.security.csrf.DefaultCrumbIssuer"
 }
 
 // crumbFields are the names under which a client can have sent its crumb: what

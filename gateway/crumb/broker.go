@@ -27,6 +27,13 @@ type Session struct {
 	Crumb  string // "" if CSRF protection is off in Jenkins
 	Class  string // the class of the crumb issuer
 
+	// Fetched is when Jenkins was asked for the crumb.
+	Fetched time.Time
+
+	// replaces has the session cookies that were presented, and that Jenkins did not go
+	// on with when it opened this session; "" if it opened none in the place of another.
+	replaces string
+
 	// SetCookie are the lines with which Jenkins opened the session, for a client that
 	// is to hold it; none if it is the one that was presented.
 	SetCookie []string
@@ -100,6 +107,9 @@ func (b *Broker) Session(ctx context.Context, key Key, refused *Session, fetch F
 		// A fetch that came to its end since we looked would be no flight to join.
 		if s := usable(); s != nil {
 			return s, nil
+		}
+		if old == nil {
+			old = refused // the cache has dropped it
 		}
 		return fetch(ctx, old)
 	})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 )
@@ -96,8 +97,30 @@ func TestAnswerStopsItsWriter(t *testing.T) {
 			break
 		}
 	}
-	if !failed || written > 64<<10 || !a.TooLarge() {
-		t.Errorf("%d bytes were taken, failed %v, too large %v", written, failed, a.TooLarge())
+	if !failed || written > 64<<10 || !a.Stopped() {
+		t.Errorf("%d bytes were taken, failed %v, stopped %v", written, failed, a.Stopped())
+	}
+}
+
+// Of an answer other than 200 the status alone counts, however long its page is.
+func TestStatusBeforeBody(t *testing.T) {
+	for size, stopped := range map[int]bool{84_636: false, 2 << 20: true} {
+		off := answerOf(404, strings.Repeat("x", size), "X-Jenkins: 2.578")
+		if s, err := off.Session(nil); err != nil || s.Crumb != "" {
+			t.Errorf("404 of %d bytes: session %+v, %v; want one without a crumb", size, s, err)
+		}
+		_, err := answerOf(503, strings.Repeat("x", size), "Retry-After: 5", "Set-Cookie: JSESSIONID.1=a").Session(nil)
+		var unready *crumb.UnreadyError
+		if !errors.As(err, &unready) || unready.Status != 503 || unready.Header.Get("Retry-After") != "5" || unready.Header["Set-Cookie"] != nil || unready.Body != nil {
+			t.Errorf("503 of %d bytes: error %+v, want its status and Retry-After", size, err)
+		}
+		if off.Stopped() != stopped {
+			t.Errorf("%d bytes: stopped %v, want %v", size, off.Stopped(), stopped)
+		}
+	}
+	_, err := answerOf(503, "wait", "Content-Type: text/html").Session(nil)
+	if unready := (*crumb.UnreadyError)(nil); !errors.As(err, &unready) || string(unready.Body) != "wait" {
+		t.Errorf("503: error %+v, want the body", err)
 	}
 }
 
@@ -140,7 +163,7 @@ func TestCookies(t *testing.T) {
 	}
 }
 
-func TestJudge(t *testing.T) {
+func TestLooksRefused(t *testing.T) {
 	const phrase = "No valid crumb was included in the request"
 	tests := []struct {
 		name    string
@@ -148,17 +171,17 @@ func TestJudge(t *testing.T) {
 		headers []string
 		body    string
 		may     bool
-		verdict crumb.Verdict
+		refused bool
 	}{
-		{"HTML", 403, nil, "<h2>HTTP ERROR 403 " + phrase + "</h2>", true, crumb.Refused},
-		{"JSON", 403, nil, `{"message":"` + phrase + `"}`, true, crumb.Refused},
-		{"empty", 403, nil, "", true, crumb.Unclear},
-		{"compressed", 403, []string{"Content-Encoding: gzip"}, "\x1f\x8b", true, crumb.Unclear},
-		{"something else", 403, nil, "denied", true, crumb.NotRefused},
-		{"missing permission", 403, []string{"X-Required-Permission: x"}, phrase, false, crumb.Refused},
-		{"a page of Jenkins", 403, []string{"X-Jenkins: 2.568"}, phrase, false, crumb.Refused},
-		{"another status", 401, nil, phrase, false, crumb.Refused},
-		{"success", 200, nil, phrase, false, crumb.Refused},
+		{"HTML", 403, nil, "<h2>HTTP ERROR 403 " + phrase + "</h2>", true, true},
+		{"JSON", 403, nil, `{"message":"` + phrase + `"}`, true, true},
+		{"empty", 403, nil, "", true, true},
+		{"compressed", 403, []string{"Content-Encoding: gzip"}, "\x1f\x8b", true, true},
+		{"something else", 403, nil, "denied", true, false},
+		{"missing permission", 403, []string{"X-Required-Permission: x"}, phrase, false, true},
+		{"a page of Jenkins", 403, []string{"X-Jenkins: 2.568"}, phrase, false, true},
+		{"another status", 401, nil, phrase, false, true},
+		{"success", 200, nil, phrase, false, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -166,10 +189,86 @@ func TestJudge(t *testing.T) {
 			if may := crumb.MayRefuse(test.status, h); may != test.may {
 				t.Errorf("MayRefuse = %v, want %v", may, test.may)
 			}
-			if verdict := crumb.Judge(h, []byte(test.body)); verdict != test.verdict {
-				t.Errorf("Judge = %v, want %v", verdict, test.verdict)
+			if refused := crumb.LooksRefused(h, []byte(test.body)); refused != test.refused {
+				t.Errorf("LooksRefused = %v, want %v", refused, test.refused)
 			}
 		})
+	}
+}
+
+// TestMayReplay: nothing but a session that Jenkins has replaced proves that it can't have
+// acted on a request.
+func TestMayReplay(t *testing.T) {
+	const strict, byDefault = "org.jenkinsci.plugins.strictcrumbissuer.StrictCrumbIssuer", "hudson.security.csrf.DefaultCrumbIssuer"
+	// ask is Jenkins' answer to a question in a session.
+	ask := func(old *crumb.Session, class, text string, cookies ...string) *crumb.Session {
+		a := answerOf(200, `{"_class":"`+class+`","crumb":"`+text+`","crumbRequestField":"Jenkins-Crumb"}`, "Content-Type: application/json")
+		if class == "off" {
+			a = answerOf(404, "", "X-Jenkins: 2.578")
+		}
+		for _, cookie := range cookies {
+			a.Header().Add("Set-Cookie", cookie)
+		}
+		s, err := a.Session(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const cookie, another = "JSESSIONID.1=node01.node0", "JSESSIONID.2=node02.node0"
+	first := ask(nil, byDefault, "a", cookie, "lb=1")
+	masked := ask(nil, strict, "a", cookie, "lb=1")
+	off := ask(nil, "off", "", cookie)
+	bare := ask(nil, byDefault, "a")
+	replaced := ask(first, byDefault, "b", another)
+	for _, test := range []struct {
+		name      string
+		sent, now *crumb.Session
+		want      bool
+	}{
+		{"replaced", first, replaced, true},
+		{"replaced under the same name", first, ask(first, byDefault, "b", "JSESSIONID.1=node02.node0"), true},
+		{"replaced, and asked once more", first, ask(replaced, byDefault, "b"), true},
+		{"replaced, another issuer", masked, ask(masked, strict, "b", another), true},
+		{"goes on", first, ask(first, byDefault, "a"), false},
+		{"goes on, another balancer", first, ask(first, byDefault, "a", "lb=2"), false},
+		{"goes on, the same object", first, first, false},
+		{"goes on, another crumb", first, ask(first, byDefault, "b"), true},
+		{"goes on, another issuer's crumb", masked, ask(masked, strict, "b"), false},
+		{"goes on, from another issuer to the default one", masked, ask(masked, byDefault, "b"), false},
+		{"goes on, from the default issuer to another one", first, ask(first, strict, "b"), false},
+		{"goes on, protection is on now", off, ask(off, byDefault, "a"), true},
+		{"goes on, protection is on now, another issuer", off, ask(off, strict, "a"), false},
+		{"goes on, protection is off now", first, ask(first, "off", ""), false},
+		{"another session, which was opened for another question", first, ask(nil, byDefault, "b", another), false},
+		{"another session, which replaced another one", first, ask(ask(nil, byDefault, "c", "JSESSIONID.3=x"), byDefault, "b", another), false},
+		{"no session at all", bare, ask(bare, byDefault, "b"), false},
+		{"no session, and one now", bare, ask(bare, byDefault, "b", another), false},
+	} {
+		if got := crumb.MayReplay(test.sent, test.now); got != test.want {
+			t.Errorf("%s: MayReplay = %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// TestAgedCrumbs: the crumb of an issuer that looks at the time is not used for long.
+func TestAgedCrumbs(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		class string
+		age   time.Duration
+		want  bool
+	}{
+		{"hudson.security.csrf.DefaultCrumbIssuer", 24 * time.Hour, false},
+		{"org.jenkinsci.plugins.strictcrumbissuer.StrictCrumbIssuer", 29 * time.Minute, false},
+		{"org.jenkinsci.plugins.strictcrumbissuer.StrictCrumbIssuer", 30 * time.Minute, true},
+		{"org.jenkinsci.plugins.strictcrumbissuer.StrictCrumbIssuer", -time.Hour, true}, // the clock was set back
+		{"com.example.OtherIssuer", 24 * time.Hour, true},
+	} {
+		s := &crumb.Session{Crumb: "a", Class: test.class, Fetched: now.Add(-test.age)}
+		if got := s.Aged(func() time.Time { return now }); got != test.want {
+			t.Errorf("%s after %v: Aged = %v, want %v", test.class, test.age, got, test.want)
+		}
 	}
 }
 

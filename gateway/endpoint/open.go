@@ -63,6 +63,15 @@ func (ps patterns) add(e *Entry) {
 	}
 }
 
+// addPrefixes adds the paths of an entry, each with all that lies below it.
+func (ps patterns) addPrefixes(e *Entry) {
+	for _, path := range e.Paths {
+		p := compile(path)
+		p.entry, p.below = e, true
+		ps[p.segments[0]] = append(ps[p.segments[0]], p)
+	}
+}
+
 func (ps patterns) find(path string) *Entry {
 	if path == "" {
 		return nil
@@ -100,6 +109,8 @@ type Openings struct {
 	// signed are the endpoints of all forges that have a secret, and webhooks those of them that are open to requests
 	// without a user.
 	signed, webhooks patterns
+	// unchecked are the paths on which Jenkins checks no crumb, and all below them: it compares some by prefix.
+	unchecked patterns
 }
 
 // Open applies the settings public and crumb_exempt to the catalogue, and the kinds of webhook that have a secret. In the
@@ -119,9 +130,12 @@ func Open(public, exempt []string, signed []webhook.Kind) (*Openings, error) {
 			return nil, fmt.Errorf("no webhook is called %q", kind)
 		}
 	}
-	o := &Openings{publics: patterns{}, exempts: patterns{}, signed: patterns{}, webhooks: patterns{}}
+	o := &Openings{publics: patterns{}, exempts: patterns{}, signed: patterns{}, webhooks: patterns{}, unchecked: patterns{}}
 	for i := range Catalogue {
 		e := &Catalogue[i]
+		if e.CrumbExempt || e.ExemptWhenOpen {
+			o.unchecked.addPrefixes(e)
+		}
 		open, set := opened[e.Name]
 		switch {
 		case e.Signed != "":
@@ -152,6 +166,7 @@ func Open(public, exempt []string, signed []webhook.Kind) (*Openings, error) {
 	}
 	for _, e := range ownExempt {
 		o.exempts.add(e)
+		o.unchecked.addPrefixes(e)
 	}
 	return o, nil
 }
@@ -248,6 +263,10 @@ func (o *Openings) Public(path, rawQuery string) *Entry {
 
 // CrumbExempt returns the entry that frees a path from crumbs; nil if none does.
 func (o *Openings) CrumbExempt(path string) *Entry { return o.exempts.find(path) }
+
+// CheckedByJenkins reports whether Jenkins checks the crumb of a POST to a path, as far as is known: plugins that are not
+// in the catalogue can exempt further paths.
+func (o *Openings) CheckedByJenkins(path string) bool { return o.unchecked.find(path) == nil }
 
 // Signed returns the entry of a path that takes only requests whose signature or token of a forge is valid, whoever sends
 // them; nil if it is none. Open reports whether such a request needs no user.
