@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/crumbgate/crumbgate/gateway"
@@ -43,6 +44,7 @@ type App struct {
 	ctx     caddy.Context
 	ids     *user.Strategy // of the sites, nil if there are none
 	metrics *gateway.Metrics
+	servers []*caddyhttp.Server // with guarded sites
 
 	open   atomic.Pointer[sharedDirectory]
 	mu     sync.Mutex // guards opening and closing
@@ -65,6 +67,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if a.events, err = eventsApp(ctx); err != nil {
 		return fmt.Errorf("loading the events app: %w", err)
+	}
+	if !listenersChecked.Load() {
+		if err := a.events.On("started", lookAgain{ctx}); err != nil {
+			return fmt.Errorf("subscribing to the start: %w", err)
+		}
 	}
 	if a.Tokens != nil {
 		if a.rules, err = a.Tokens.rules(); err != nil {
@@ -98,9 +105,15 @@ func (a *App) useUserIDs(s user.Strategy) error {
 }
 
 // Start opens the store, so that a configuration whose store can't be opened is
-// not taken on.
+// not taken on. Before that, a process's first start makes sure that no other process
+// listens on the same addresses.
 func (a *App) Start() error {
-	_, err := a.directory()
+	if err := a.checkListeners(); err != nil {
+		return err
+	}
+	_, err := a.acquire(func() (caddy.Destructor, error) {
+		return openDirectory(a.ctx, a.storage, a.Audit)
+	})
 	return err
 }
 
@@ -121,8 +134,7 @@ func (a *App) Cleanup() error {
 	return err
 }
 
-// directory returns the token directory, and opens it if this is the first need:
-// Caddy starts apps in no order, so requests can come before Start.
+// directory returns the token directory.
 func (a *App) directory() (*token.Directory, error) {
 	shared, err := a.shared()
 	if err != nil {
@@ -140,10 +152,25 @@ func (a *App) crumbKeys() (*crumb.Keys, error) {
 	return shared.keys, nil
 }
 
+// errNotOpen is told to requests that come before Start has opened the store.
+var errNotOpen = errors.New("the token store is not open yet")
+
+// shared returns the open directory. It never waits for the file: Caddy starts apps in no
+// order, so requests can come before Start, and after a reload they find the store open
+// already. Only Start opens it.
 func (a *App) shared() (*sharedDirectory, error) {
 	if d := a.open.Load(); d != nil {
 		return d, nil
 	}
+	if _, isOpen := openDirectories.Load(a.storage.Key()); !isOpen {
+		return nil, errNotOpen
+	}
+	return a.acquire(func() (caddy.Destructor, error) { return nil, errNotOpen })
+}
+
+// acquire returns the directory of the store, which construct makes unless another
+// configuration has it open.
+func (a *App) acquire(construct caddy.Constructor) (*sharedDirectory, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if d := a.open.Load(); d != nil {
@@ -154,9 +181,7 @@ func (a *App) shared() (*sharedDirectory, error) {
 	}
 	// Every configuration that names the same store shares one directory, the old
 	// and the new one of a reload included: a second one could not open the file.
-	shared, reused, err := directories.LoadOrNew(a.storage.Key(), func() (caddy.Destructor, error) {
-		return openDirectory(a.ctx, a.storage, a.Audit)
-	})
+	shared, reused, err := directories.LoadOrNew(a.storage.Key(), construct)
 	if err != nil {
 		return nil, err
 	}

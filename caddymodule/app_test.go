@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/storage"
 )
 
 // The store outlives a configuration, its rules don't.
@@ -143,4 +145,47 @@ func TestAuditOverReloads(t *testing.T) {
 			t.Errorf("%s: %+v, %v", file, report, err)
 		}
 	}
+}
+
+// slowStorage is one whose file another process does not let go of.
+type slowStorage struct {
+	opening chan struct{} // closed when Open waits
+	give    chan error    // what Open returns
+}
+
+func (slowStorage) Key() string { return "slow" }
+func (slowStorage) Dir() string { return "" }
+func (s slowStorage) Open() (storage.Store, error) {
+	close(s.opening)
+	return nil, <-s.give
+}
+
+// A request that comes while the store is being opened, or when that has failed, is
+// refused at once.
+func TestRequestsDontWaitForTheStore(t *testing.T) {
+	listenersChecked.Store(true)
+	slow := slowStorage{make(chan struct{}), make(chan error)}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	app := &App{storage: slow, ctx: ctx}
+	refused := func(when string) {
+		t.Helper()
+		if _, err := app.directory(); !errors.Is(err, errNotOpen) {
+			t.Errorf("%s: %v, want %v", when, err, errNotOpen)
+		}
+		if _, err := app.crumbKeys(); !errors.Is(err, errNotOpen) {
+			t.Errorf("%s: %v, want %v", when, err, errNotOpen)
+		}
+	}
+	refused("before the start")
+	started := make(chan error)
+	go func() { started <- app.Start() }()
+	<-slow.opening
+	refused("during the start")
+	locked := errors.New("is in use")
+	slow.give <- locked
+	if err := <-started; !errors.Is(err, locked) {
+		t.Errorf("Start: %v", err)
+	}
+	refused("after the start has failed")
 }

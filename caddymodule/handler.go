@@ -223,6 +223,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		// The leftmost address of X-Forwarded-For is what the client claims. So Caddy's
 		// client_ip, its log and the gateway agree on the rightmost that is no trusted proxy.
 		server.TrustedProxiesStrict = 1
+		app.useServer(server)
 	}
 	config.Live = func() *live.Registry {
 		if shared := app.open.Load(); shared != nil {

@@ -23,11 +23,15 @@ import (
 // Caddy reloads, the old and the new one both serve requests.
 var directories = caddy.NewUsagePool()
 
+// openDirectories has the keys of those in directories that can be used without waiting.
+var openDirectories sync.Map
+
 // loadTimeout bounds how long the reading of a store may take.
 const loadTimeout = 5 * time.Minute
 
 type sharedDirectory struct {
 	*token.Directory
+	key     string
 	store   storage.Store
 	keys    *crumb.Keys
 	log     *slog.Logger
@@ -43,6 +47,7 @@ type sharedDirectory struct {
 
 // Destruct implements caddy.Destructor.
 func (s *sharedDirectory) Destruct() error {
+	openDirectories.Delete(s.key)
 	if s.live != nil {
 		s.live.Close()
 	}
@@ -83,7 +88,7 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 	}
 	loading, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	s := &sharedDirectory{store: store, log: ctx.Slogger()}
+	s := &sharedDirectory{key: storage.Key(), store: store, log: ctx.Slogger()}
 	s.emitter = newEmitter(s.app.Load)
 	s.Directory, err = token.Open(loading, auditedStore{store, &s.audit}, token.Config{Log: ctx.Slogger(), Audit: s.record, Told: s.told})
 	if err != nil {
@@ -99,5 +104,6 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 		return nil, err
 	}
 	s.live = live.New(time.Now, ctx.Slogger(), s.ended)
+	openDirectories.Store(s.key, nil)
 	return s, nil
 }
