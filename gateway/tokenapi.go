@@ -86,7 +86,11 @@ func (p route) tokenCall() (call tokenCall, ok bool) {
 	if tokenMethods[method] == nil || len(before) == 0 || before[len(before)-1] != "descriptorByName" {
 		return tokenCall{}, true
 	}
-	switch before = before[:len(before)-1]; {
+	before = before[:len(before)-1]
+	if len(before) > 0 && before[0] == "manage" { // which falls back to Jenkins
+		before = before[1:]
+	}
+	switch {
 	case len(before) == 1 && before[0] == "me":
 		return tokenCall{name: method}, true
 	case len(before) == 2 && before[0] == "user":
