@@ -100,14 +100,18 @@ var Pages = []Group{
 		{AnItem, Shown, Read, "/indexing/logText/progressiveText /indexing/logText/progressiveHtml"},
 		{AnItem, Shown, Read, "/indexing/eventsText/progressiveText /indexing/eventsText/progressiveHtml"},
 		{AnItem, Called, Cancel, "/indexing/stop"},
+		{AnItem, Remote, Read, "/computation /indexing"},
 	}},
 	{"workflow-job", `WorkflowRun, FlowGraphAction, FlowGraphTableAction`, []Page{
 		{ABuild, Called, Cancel, "/term /kill"},
 		{ABuild, Shown, Read, "/flowGraph /flowGraphTable"},
 	}},
-	{"workflow-cps", `PauseUnpauseAction, which asks for Item.CANCEL, and ReplayAction; CpsThreadDumpAction needs Admin`, []Page{
+	{"workflow-cps", `PauseUnpauseAction, which asks for Item.CANCEL, ReplayAction, and Snippetizer; CpsThreadDumpAction needs Admin`, []Page{
 		{ABuild, Called, Cancel, "/pause/toggle"},
 		{ABuild, Called, Script, "/replay /replay/run /replay/rebuild"},
+		{ABuild, Shown, Script, "/replay/diff"},
+		{TheRoot, Shown, Read, "/pipeline-syntax/gdsl /pipeline-syntax/dsld"},
+		{AnItem, Shown, Read, "/pipeline-syntax/gdsl /pipeline-syntax/dsld"},
 	}},
 	{"workflow-support", `WorkspaceRunAction, which lists workspaces, WorkspaceActionImpl.doDynamic, LogStorageAction`, []Page{
 		{ABuild, Shown, Artifacts, "/ws"},
@@ -140,7 +144,6 @@ var Pages = []Group{
 	{"junit", `TestResultProjectAction, AbstractTestResultAction, TestResult; for single tests see request.test`, []Page{
 		{AnItem, Shown, Read, "/test /test/trend /test/trendMap"},
 		{ABuild, Shown, Read, "/testReport"},
-		{ABuild, Remote, Read, "/testReport"},
 	}},
 	{"jacoco", `JacocoProjectAction, CoverageReport, CoverageObject`, []Page{
 		{AnItem, Shown, Read, "/jacoco /jacoco/graph"},
@@ -174,6 +177,10 @@ var Pages = []Group{
 	{"htmlpublisher", `HtmlPublisherTarget.BaseHTMLAction, by the default name of a report`, []Page{
 		{AnItem, Files, Artifacts, "/HTML_20Report /HTML_Report"},
 		{ABuild, Files, Artifacts, "/HTML_20Report /HTML_Report"},
+	}},
+	{"display-url-api", `AbstractDisplayAction, to which notifications link`, []Page{
+		{AnItem, Shown, Read, "/display/redirect"},
+		{ABuild, Shown, Read, "/display/redirect"},
 	}},
 	{"timestamper, lockable-resources", `timestamper: TimestampsAction; lockable-resources: LockedResourcesBuildAction`, []Page{
 		{ABuild, Shown, Read, "/timestamps /locked-resources"},
@@ -236,7 +243,7 @@ var known, wild = func() (known [objects]map[string]Known, wild []wildPage) {
 			if strings.Contains(path, "*") {
 				var k Known
 				k.add(page)
-				wild = append(wild, wildPage{compile(path), k})
+				wild = append(wild, wildPage{pattern{segments: strings.Split(path[1:], "/")}, k})
 				continue
 			}
 			k := known[page.Of][path]

@@ -91,8 +91,8 @@ type place struct {
 //
 //   - job/a, by View.getJob and AbstractFolder.getJob; item/a, by getItem; branch/a, by MultiBranchProject.getBranch
 //   - view/v before any of these, by getView, nested views included
-//   - me/my-views and user/u/my-views, MyViewsProperty, whose views are of the controller's items, and which falls back to
-//     its primary view
+//   - me/my-views, MyViewsProperty, whose views are of the controller's items, and which falls back to its primary view.
+//     user/u/my-views is the same for another user, whom Jenkins shows it to if that user may administer u; so it is no way.
 //   - manage, which falls back to Jenkins
 //
 // It is not ok if the path ends in between.
@@ -102,12 +102,9 @@ func walk(path string) (at place, ok bool) {
 	switch first {
 	case "manage":
 		switch next, _ := cut(after); next {
-		case "job", "item", "view", "computer", "credentials", "script", "scriptText", "scriptApproval":
+		case "job", "item", "view", "computer", "credentials", "script", "scriptText", "scriptApproval", "user":
 			rest = after
 		}
-	case "user":
-		_, after = cut(after)
-		fallthrough
 	case "me":
 		if next, views := cut(after); next == "my-views" {
 			rest, mine = views, true
@@ -214,7 +211,7 @@ func (r request) build(item Item, rest string) Need {
 		return r.question(item, tail)
 	case name == "execution":
 		return r.step(item, tail)
-	case name == "testReport" && tail != "" && !isAPI(tail):
+	case name == "testReport" && tail != "" && r.acts():
 		return r.test(item, tail)
 	case !r.cell && isCell(name):
 		r.cell = true
@@ -251,16 +248,20 @@ func (r request) step(item Item, rest string) Need {
 }
 
 // test is for testReport/junit/com.example/FooTest/works of the junit plugin, or the class or package alone, with its API
-// (getDynamic of TestResult, PackageResult and ClassResult). Stapler looks for getters before that; so a package has to have
+// and its history in the builds of the job (getDynamic of TestResult, PackageResult and ClassResult, getHistory of
+// TestObject). Stapler looks for getters before that; so a package has to have
 // what no getter's name has, and a class a capital. By the name of a test nothing but this build can be reached, since
 // nothing may follow.
 func (r request) test(item Item, rest string) Need {
+	if isAPI(rest) {
+		return r.api(item, rest[len("/api"):], ofReport)
+	}
 	if id, after := cut(rest); id == "junit" {
 		rest = after
 	}
 	for level := range 3 {
 		name, after := cut(rest)
-		if name == "" || name == "api" {
+		if name == "" || name == "api" || rest == "/history" {
 			break
 		}
 		switch {
@@ -274,7 +275,7 @@ func (r request) test(item Item, rest string) Need {
 		rest = after
 	}
 	switch {
-	case rest == "" && r.shows():
+	case (rest == "" || rest == "/history") && r.shows():
 		return Need{Permission: Read, Item: item}
 	case isAPI(rest) && r.acts():
 		return r.api(item, rest[len("/api"):], ofItem)
@@ -310,7 +311,7 @@ func below(p Permission, item Item) Need {
 
 // credentials is for the action of the credentials plugin on an item or the controller (ViewCredentialsAction). It offers
 // the stores of its own context alone; but its first page shows what is inherited, and so is the controller's. What isn't
-// listed could lead from a store back to other objects.
+// listed could lead from a store back to other objects. The destination of a move is in the body.
 func (r request) credentials(item Item, rest string) Need {
 	if rest == "" && r.shows() {
 		return Need{Permission: Credentials}
@@ -321,11 +322,11 @@ func (r request) credentials(item Item, rest string) Need {
 		return Need{}
 	}
 	need := Need{Permission: Credentials, Item: item}
-	if r.shows() && (rest == "" || isAPI(rest)) {
+	if rest == "/createDomain" || rest == "/newDomainDialog" {
 		return need
 	}
-	if rest == "/createDomain" || rest == "/newDomain" {
-		return need
+	if r.shows() && (rest == "" || isAPI(rest)) {
+		return r.credentialsAPI(need, 2)
 	}
 	keyword, rest = cut(rest)
 	domain, rest := cut(rest)
@@ -333,11 +334,11 @@ func (r request) credentials(item Item, rest string) Need {
 		return Need{}
 	}
 	switch rest {
-	case "/createCredentials", "/newCredentials", "/config.xml", "/configure", "/configSubmit", "/delete", "/doDelete":
+	case "/createCredentials", "/dialog", "/dialog2", "/config.xml", "/configureDialog", "/configSubmit", "/doDelete":
 		return need
 	}
 	if r.shows() && (rest == "" || isAPI(rest)) {
-		return need
+		return r.credentialsAPI(need, 1)
 	}
 	keyword, rest = cut(rest)
 	id, rest := cut(rest)
@@ -345,13 +346,24 @@ func (r request) credentials(item Item, rest string) Need {
 		return Need{}
 	}
 	switch rest {
-	case "/config.xml", "/update", "/updateSubmit", "/delete", "/doDelete":
+	case "/config.xml", "/updateDialog", "/updateSubmit", "/moveDialog", "/doDelete":
 		return need
+	case "/doMove":
+		return Need{Permission: Credentials}
 	}
 	if r.shows() && (rest == "" || isAPI(rest)) {
-		return need
+		return r.credentialsAPI(need, 0)
 	}
 	return Need{}
+}
+
+// credentialsAPI returns the need of the whole controller if a query shows more than credentials: a step further than these
+// are the jobs that have used them, wherever they are (CredentialsWrapper.getFingerprint).
+func (r request) credentialsAPI(need Need, depth int) Need {
+	if r.unfoldsCredentials(depth) {
+		return Need{Permission: Credentials}
+	}
+	return need
 }
 
 // isAPI tells whether a rest is /api or one of its flavours (hudson.model.Api).

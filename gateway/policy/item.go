@@ -13,9 +13,10 @@ import (
 // have a slash or a percent sign in its name (jenkins.model.Jenkins.checkGoodName).
 type Item struct {
 	// text is either a full name or, to save the allocation, a piece of a path: pairs of a keyword and an escaped name,
-	// of which those of views don't count.
+	// of which those of views don't count, or if it is bare the escaped names alone.
 	text string
 	path bool
+	bare bool
 }
 
 // ItemNamed returns the item with a full name, such as team-a/app.
@@ -53,6 +54,9 @@ func (i Item) next(text string) (name, rest string) {
 	if !i.path {
 		name, rest, _ = strings.Cut(text, "/")
 		return name, rest
+	}
+	if i.bare {
+		return cut(text)
 	}
 	for text != "" {
 		var keyword string

@@ -6,10 +6,11 @@ import "strings"
 type exported uint8
 
 const (
-	ofRoot  exported = iota // of the controller or a user: their own fields
-	ofQueue                 // of an item of the queue
-	ofItem                  // of a job, folder or view
-	ofBuild                 // of a build
+	ofRoot   exported = iota // of the controller or a user: their own fields
+	ofQueue                  // of an item of the queue
+	ofItem                   // of a job, folder or view
+	ofBuild                  // of a build
+	ofReport                 // of the tests of a build
 )
 
 // unfolding says what a query shows beside the object itself.
@@ -24,7 +25,8 @@ const (
 // unfolds reads tree and depth (org.kohsuke.stapler.export.NamedPathPruner and TreePruner.ByDepth, hudson.model.Api). A name
 // in tree shows fields of another object only if a bracket follows. A depth of n shows in full what is n steps away, and
 // names and URLs of what is a step further. One step from a build are its actions, changes, their authors, its executor and
-// the builds before and after it; one step from anything else are other items. All of a parameter's values count, and what
+// the builds before and after it; one step from a test report are its own actions; one step from anything else are other
+// items. All of a parameter's values count, and what
 // is written in an unusual way unfolds beyond.
 func (r request) unfolds(of exported) unfolding {
 	found := nothing
@@ -37,7 +39,7 @@ func (r request) unfolds(of exported) unfolding {
 			return beyond
 		case key == "tree":
 			found = max(found, treeUnfolds(value, of))
-		case key == "depth" && value != "0" && value != "-1" && (value != "1" || of != ofBuild): // gojenkins asks for -1 and 1
+		case key == "depth" && value != "0" && value != "-1" && (value != "1" || of < ofBuild): // gojenkins asks for -1 and 1
 			return beyond
 		}
 	}
@@ -53,7 +55,11 @@ func treeUnfolds(tree string, of exported) unfolding {
 		}
 		switch c {
 		case '[':
-			found = max(found, nameUnfolds(tree[start:at], of))
+			name := tree[start:at]
+			if of == ofQueue && (name == "task" || name == "executable") && !namesOnly(tree[after:]) {
+				return beyond
+			}
+			found = max(found, nameUnfolds(name, of))
 			start = after
 		case ',', ']', '{', '}':
 			start = after
@@ -61,6 +67,73 @@ func treeUnfolds(tree string, of exported) unfolding {
 		at = after
 	}
 	return found
+}
+
+// namesOnly reports whether what follows a bracket in a tree, up to its closing one, is nothing but the name, the URL and the
+// number of an object: that is what an item of the queue shows of its job and its build without a tree.
+func namesOnly(tree string) bool {
+	for start, at := 0, 0; at < len(tree); {
+		c, after, ok := unescape(tree, at)
+		if !ok {
+			return false
+		}
+		if c == ',' || c == ']' {
+			switch tree[start:at] {
+			case "name", "url", "number", "_class":
+			default:
+				return false
+			}
+			if c == ']' {
+				return true
+			}
+			start = after
+		}
+		at = after
+	}
+	return false
+}
+
+// unfoldsCredentials reports whether a query shows more of a store, a domain or a credential than the credentials in it,
+// which are so many steps away.
+func (r request) unfoldsCredentials(steps int) bool {
+	for rest := r.query; rest != ""; {
+		var pair string
+		pair, rest, _ = strings.Cut(rest, "&")
+		key, value, _ := strings.Cut(pair, "=")
+		switch {
+		case strings.ContainsAny(key, "%+;"):
+			return true
+		case key == "depth":
+			if value != "-1" && (len(value) != 1 || value[0] < '0' || int(value[0]-'0') > steps) {
+				return true
+			}
+		case key == "tree" && credentialsTreeUnfolds(value):
+			return true
+		}
+	}
+	return false
+}
+
+func credentialsTreeUnfolds(tree string) bool {
+	for start, at := 0, 0; at < len(tree); {
+		c, after, ok := unescape(tree, at)
+		if !ok {
+			return true
+		}
+		switch c {
+		case '[':
+			if name := tree[start:at]; name != "domains" && name != "credentials" {
+				return true
+			}
+			start = after
+		case '*': // every field, and a bracket after it opens every object
+			return true
+		case ',', ']', '{', '}':
+			start = after
+		}
+		at = after
+	}
+	return false
 }
 
 // nameUnfolds knows the fields by which an object shows what is its own.
@@ -79,6 +152,10 @@ func nameUnfolds(name string, of exported) unfolding {
 		"defaultParameterValue", "healthReport", "artifacts", "changeSet", "changeSets", "items", "author", "culprits", "paths",
 		"suites", "cases":
 		if of >= ofItem {
+			return nothing
+		}
+	case "nodes": // of a Pipeline's run (FlowGraphAction)
+		if of == ofBuild {
 			return nothing
 		}
 	case "activeConfigurations": // of a matrix project (MatrixProject): see isCell

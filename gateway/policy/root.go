@@ -38,11 +38,8 @@ func (r request) root(rest string) Need {
 			return Need{Permission: Read}
 		}
 		return Need{}
-	case "jnlpJars":
-		if _, beyond := cut(tail); r.shows() && beyond == "" {
-			return Need{Permission: free}
-		}
-		return Need{}
+	case "project":
+		return r.project(tail)
 	case "metrics":
 		if need := r.metrics(tail); need.Permission != Admin {
 			return need
@@ -51,8 +48,6 @@ func (r request) root(rest string) Need {
 		return r.queue(tail)
 	case "cli":
 		return Need{Permission: CLI}
-	case "wsagents", "tcpSlaveAgentListener":
-		return Need{Permission: Agents}
 	case "fingerprint", "label":
 		if of, api := cut(tail); r.shows() && named(of) && (api == "" || isAPI(api)) {
 			return Need{Permission: Read}
@@ -111,21 +106,68 @@ func (r request) queue(rest string) Need {
 	return Need{Permission: Read, Reach: Somewhere}
 }
 
+// project is GitLabWebHook of the gitlab plugin: an event for a job by its full name, as folders and the job follow in the
+// path. The plugin splits the name at escaped slashes too; so with one the job isn't known. Of a multibranch project it
+// takes no notice of what follows.
+func (r request) project(rest string) Need {
+	if r.method != http.MethodPost || rest == "" {
+		return Need{}
+	}
+	for path := rest; path != ""; {
+		var name string
+		if name, path = cut(path); !named(name) || hasEscapedSlash(name) {
+			return Need{Permission: Webhook}
+		}
+	}
+	return Need{Permission: Webhook, Item: Item{text: rest, path: true, bare: true}}
+}
+
+// hasEscapedSlash reports whether a segment holds a slash, once decoded as often as anything decodes it.
+func hasEscapedSlash(segment string) bool {
+	for at := 0; at < len(segment); {
+		c, after, _ := unescape(segment, at)
+		if c == '/' || c == '%' {
+			return true
+		}
+		at = after
+	}
+	return false
+}
+
+// setPages are web methods and views of hudson.model.ComputerSet, which Stapler finds before an agent of the name.
+var setPages = []struct {
+	name  string
+	scope Permission
+}{
+	{"createItem", Agents}, {"doCreateItem", Agents}, {"checkName", Agents}, {"new", Agents}, {"_new", Agents}, {"updateNow", Agents}, {"_launchAll", Agents},
+	{"configure", Admin}, {"configSubmit", Admin}, {"descriptor", Admin}, {"monitors", Admin}, {"_monitors", Admin}, {"nodeMonitorDescriptors", Admin},
+	{"nonIgnoredMonitors", Admin}, {"computers", Admin}, {"_all", Admin}, {"_slaveNames", Admin}, {"computerNames", Admin}, {"search", Admin},
+}
+
+// builtIn are the names of the controller's own node.
+var builtIn = []string{"(built-in)", "(master)"}
+
 // computer is hudson.model.ComputerSet, and the agents in it.
 func (r request) computer(rest string) Need {
 	if !r.acts() {
 		return Need{}
 	}
-	switch {
-	case rest == "" || isAPI(rest):
+	if rest == "" || isAPI(rest) {
 		if r.shows() {
 			return Need{Permission: Read}
 		}
 		return Need{}
-	case rest == "/createItem" || rest == "/doCreateItem" || rest == "/new" || rest == "/updateNow":
-		return Need{Permission: Agents}
 	}
 	name, page := cut(rest)
+	for _, own := range setPages {
+		if !spells(name, own.name) {
+			continue
+		}
+		if page == "" && name == own.name {
+			return Need{Permission: own.scope}
+		}
+		return Need{}
+	}
 	if !named(name) {
 		return Need{}
 	}
@@ -135,6 +177,10 @@ func (r request) computer(rest string) Need {
 			return Need{Permission: Read}
 		}
 		return Need{}
+	case "/config.xml", "/configure", "/configSubmit", "/doDelete", "/delete":
+		if spells(name, builtIn[0]) || spells(name, builtIn[1]) {
+			return Need{} // the controller's own settings
+		}
 	}
 	keyword, rest := cut(page)
 	number, action := cut(rest)
@@ -142,4 +188,16 @@ func (r request) computer(rest string) Need {
 		return Need{Permission: Cancel}
 	}
 	return r.page(endpoint.AnAgent, Item{}, page)
+}
+
+// spells reports whether a segment is a name, with some of its letters escaped or none.
+func spells(segment, name string) bool {
+	for at := 0; at < len(segment); {
+		c, after, _ := unescape(segment, at)
+		if name == "" || name[0] != c {
+			return false
+		}
+		name, at = name[1:], after
+	}
+	return name == ""
 }
