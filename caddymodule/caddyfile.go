@@ -97,7 +97,12 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		max_sessions        <number>
 //		session {
 //			user         <text>
-//			groups       <text> [<delimiter>]
+//			groups       <text> [<delimiter>] {
+//				prefix    <prefixes…>
+//				pattern   <patterns…>
+//				regexp    <expressions…>
+//				max_bytes <size>
+//			}
 //			mail         <text>
 //			display_name <text>
 //		}
@@ -118,6 +123,8 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		pages               <prefix>|off
 //		admins              <users and group:groups…>
 //		proxy_sets          <headers…>|none
+//		pass_cookies        <names…>
+//		sign_out            <url>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // crumbgate
@@ -146,6 +153,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Admins, err = listArg(d)
 		case "proxy_sets":
 			h.ProxySets, err = listArg(d)
+		case "pass_cookies":
+			h.PassCookies, err = listArg(d)
+		case "sign_out":
+			h.SignOut, err = stringArg(d)
 		case "anonymous":
 			h.Anonymous, err = stringArg(d)
 		case "jenkins_url":
@@ -212,13 +223,7 @@ func parseSession(d *caddyfile.Dispenser) (*Session, error) {
 		case "user":
 			s.User, err = stringArg(d)
 		case "groups":
-			if !d.Args(&s.Groups) {
-				return nil, d.ArgErr()
-			}
-			d.Args(&s.GroupsDelimiter)
-			if d.NextArg() {
-				return nil, d.ArgErr()
-			}
+			err = s.parseGroups(d)
 		case "mail":
 			s.Mail, err = stringArg(d)
 		case "display_name":
@@ -231,6 +236,48 @@ func parseSession(d *caddyfile.Dispenser) (*Session, error) {
 		}
 	}
 	return s, nil
+}
+
+func (s *Session) parseGroups(d *caddyfile.Dispenser) error {
+	if s.Groups != "" {
+		return d.Err("groups is set twice")
+	}
+	if !d.Args(&s.Groups) {
+		return d.ArgErr()
+	}
+	d.Args(&s.GroupsDelimiter)
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	var filter GroupsFilter
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var values []string
+		var err error
+		switch name := d.Val(); name {
+		case "prefix":
+			values, err = listArg(d)
+			filter.Prefixes = append(filter.Prefixes, values...)
+		case "pattern":
+			values, err = listArg(d)
+			filter.Patterns = append(filter.Patterns, values...)
+		case "regexp":
+			values, err = listArg(d)
+			filter.Regexps = append(filter.Regexps, values...)
+		case "max_bytes":
+			var size int64
+			size, err = sizeArg(d)
+			s.GroupsMaxBytes = int(size)
+		default:
+			return d.Errf("unknown option %q of groups", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if filter.Prefixes != nil || filter.Patterns != nil || filter.Regexps != nil {
+		s.GroupsFilter = &filter
+	}
+	return nil
 }
 
 func (h *Handler) parseWebhook(d *caddyfile.Dispenser) error {

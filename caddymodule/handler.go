@@ -102,6 +102,12 @@ type Handler struct {
 	// Who may manage everybody's tokens: ids of users, and groups as group:NAME.
 	// Default: nobody.
 	Admins []string `json:"admins,omitempty"`
+	// Names of cookies that reach Jenkins beside its own. A * at the end of a name stands
+	// for any text. Default: none.
+	PassCookies []string `json:"pass_cookies,omitempty"`
+	// Where /logout sends a browser once Jenkins has ended its session: the sign-out of
+	// the sign-in. A path of this site or a URL. Default: where Jenkins says.
+	SignOut string `json:"sign_out,omitempty"`
 
 	// The headers about scheme, host and port that each proxy in trusted_proxies
 	// overwrites: Forwarded, X-Forwarded-Host, X-Forwarded-Port, X-Forwarded-Proto,
@@ -152,8 +158,11 @@ func (h *Handler) config() (gateway.Config, error) {
 		}
 		kinds[kind] = nil
 	}
+	var groups gateway.GroupFilter
 	if h.Session != nil && err == nil {
-		err = h.Session.provision()
+		if err = h.Session.provision(); err == nil {
+			groups, err = h.Session.groupFilter()
+		}
 	}
 	if err != nil {
 		return gateway.Config{}, err
@@ -182,6 +191,9 @@ func (h *Handler) config() (gateway.Config, error) {
 		Shadow:          shadow,
 		Admins:          h.Admins,
 		ProxySets:       h.ProxySets,
+		Groups:          groups,
+		PassCookies:     h.PassCookies,
+		SignOut:         h.SignOut,
 
 		Prefix:     h.Prefix,
 		UserHeader: h.UserHeader, GroupsHeader: h.GroupsHeader, MailHeader: h.MailHeader, DisplayNameHeader: h.DisplayNameHeader,
@@ -236,7 +248,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return errors.New("pages: nobody can sign in to them without session: say who has signed in, or leave pages out")
 		}
 		pages, err := selfservice.New(selfservice.Config{
-			Directory: app.directory, CrumbKeys: app.crumbKeys, Prefix: config.PagesPrefix, JenkinsPrefix: config.Prefix,
+			Directory: app.directory, CrumbKeys: app.crumbKeys, Prefix: config.PagesPrefix, JenkinsPrefix: config.Prefix, SignOut: config.SignOut != "",
 			Admin: config.IsAdmin, Audit: app.auditReader(), Log: ctx.Slogger(),
 		})
 		if err != nil {
@@ -272,6 +284,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	config.Fork = fork
 	if h.gate, err = gateway.New(config); err != nil {
 		return err
+	}
+	if h.Session != nil && h.Session.Groups != "" {
+		ctx.Logger().Warn("session sets groups: Jenkins' reverse-proxy-auth plugin can mix up the groups of parallel requests, so don't grant permissions by them; docs/jenkins.md has the ways out")
 	}
 	if ctx.Logger().Core().Enabled(zapcore.DebugLevel) && redactors.Load() == 0 {
 		ctx.Logger().Warn("the debug log shows Jenkins crumbs: add \"log { format crumbgate }\" to the global options")

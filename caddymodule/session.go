@@ -29,20 +29,46 @@ type Session struct {
 	Groups string `json:"groups,omitempty"`
 	// What separates the groups. Default: a comma.
 	GroupsDelimiter string `json:"groups_delimiter,omitempty"`
+	// Which groups Jenkins is sent. Default: all.
+	GroupsFilter *GroupsFilter `json:"groups_filter,omitempty"`
+	// How many bytes of groups Jenkins is sent, of token clients as well. Groups go first
+	// as the sign-in lists them; one that does not fit is left out. Default: 4096.
+	GroupsMaxBytes int `json:"groups_max_bytes,omitempty"`
 	// The user's mail address. Default: none.
 	Mail string `json:"mail,omitempty"`
 	// The user's display name. Default: none.
 	DisplayName string `json:"display_name,omitempty"`
 
 	needed  []string // the placeholders of User, without braces
+	given   []string // all that only a sign-in can have set
 	headers []string // of the request, that placeholders name, in canonical form
+}
+
+// GroupsFilter selects groups by name. A group that one of the entries matches is sent.
+type GroupsFilter struct {
+	// Beginnings of names, such as jenkins-.
+	Prefixes []string `json:"prefixes,omitempty"`
+	// Patterns for whole names, such as team-*-admins. A * stands for any text, a ? for
+	// one character.
+	Patterns []string `json:"patterns,omitempty"`
+	// Regular expressions (RE2) for whole names.
+	Regexps []string `json:"regexps,omitempty"`
+}
+
+// groupFilter returns the filter as package gateway takes it.
+func (s *Session) groupFilter() (gateway.GroupFilter, error) {
+	f := s.GroupsFilter
+	if f == nil {
+		f = new(GroupsFilter)
+	}
+	return gateway.NewGroupFilter(f.Prefixes, f.Patterns, f.Regexps, s.GroupsMaxBytes)
 }
 
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // provision checks where the identity comes from.
 func (s *Session) provision() error {
-	s.needed, s.headers = nil, nil
+	s.needed, s.given, s.headers = nil, nil, nil
 	for _, field := range []struct{ name, text string }{
 		{"user", s.User}, {"groups", s.Groups}, {"mail", s.Mail}, {"display_name", s.DisplayName},
 	} {
@@ -53,8 +79,9 @@ func (s *Session) provision() error {
 			}
 			if header, found := strings.CutPrefix(name, "http.request.header."); found {
 				s.headers = append(s.headers, http.CanonicalHeaderKey(header))
-				continue
+				continue // a client can have sent it
 			}
+			s.given = append(s.given, name)
 			if !tellsPerson(name) {
 				return fmt.Errorf("session: %s takes {%s}, which the client fills in or is the same for all: take what a handler that authenticates sets, such as {http.auth.user.id}, or a header that crumbgate_sso_headers guards", field.name, name)
 			}
@@ -79,12 +106,34 @@ func tellsPerson(name string) bool {
 		!slices.ContainsFunc(noSignIn, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
+// letIn returns an error that names the empty placeholder if a sign-in has let the
+// request in all the same, and nil if no sign-in is known to have.
+func (s *Session) letIn(r *http.Request, repl *caddy.Replacer, empty string) error {
+	why := ""
+	for _, name := range append([]string{"http.auth.user.id"}, s.given...) {
+		if value, _ := repl.GetString(name); value != "" && name != empty {
+			why = "{" + name + "} is set"
+			break
+		}
+	}
+	if status, _ := repl.GetString("http.reverse_proxy.status_code"); why == "" && len(status) == 3 && status[0] == '2' {
+		why = "it answered " + status // what forward_auth asked before
+	}
+	if why == "" && strings.HasPrefix(empty, "http.request.tls.client.") && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		why = "the client's certificate is verified"
+	}
+	if why == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s, but the placeholder {%s} is empty; set user in session to an attribute that the sign-in gives for each user", gateway.ErrNoUser, why, empty)
+}
+
 // person returns who has signed in, nil if nobody has.
 func (s *Session) person(r *http.Request) (*token.Profile, error) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	for _, name := range s.needed {
 		if value, _ := repl.GetString(name); value == "" {
-			return nil, nil
+			return nil, s.letIn(r, repl, name)
 		}
 	}
 	if len(s.headers) > 0 {
@@ -102,7 +151,8 @@ func (s *Session) person(r *http.Request) (*token.Profile, error) {
 			delimiter = ","
 		}
 		for group := range strings.SplitSeq(repl.ReplaceAll(s.Groups, ""), delimiter) {
-			if group = strings.TrimSpace(group); group != "" {
+			// No more than the blanks beside a delimiter: another space is part of a name.
+			if group = strings.Trim(group, " \t"); group != "" {
 				groups = append(groups, group)
 			}
 		}

@@ -12,18 +12,21 @@ import (
 )
 
 // An answerWriter passes an answer of Jenkins on: to a token client without its
-// cookies, as the session is ours, not the client's; to a person with the session
-// that Jenkins has opened in between. With watch set it holds back an answer that
+// cookies, as the session is ours, not the client's; to a signed-in user with the session
+// that Jenkins has opened in between; to a client without a user, without cookies that would
+// replace the session of a user. With watch set it holds back an answer that
 // may refuse the crumb. It buffers nothing else.
 type answerWriter struct {
 	http.ResponseWriter
 	watch  bool
-	visit  *forward      // of a person, else nil
+	visit  *forward      // of a signed-in user, else nil
+	open   *forward      // without a user, else nil
 	flight *live.Request // of a token client, if what is in flight is known
 	opened []string      // the lines that set a session which was opened for this request
 
-	page  bool // the answer is a page with Jenkins' crumb in it
-	opens bool // the answer that is held back opens a session of Jenkins
+	page    bool   // the answer is a page with Jenkins' crumb in it
+	opens   bool   // the answer that is held back opens a session of Jenkins
+	signOut string // where the browser is sent instead of Jenkins' answer, if anywhere
 
 	wrote  bool // the final header has been seen
 	held   bool // the answer is held back, with status and body
@@ -50,8 +53,11 @@ func (a *answerWriter) WriteHeader(status int) {
 	h := a.Header()
 	held := a.watch && !a.wrote && crumb.MayRefuse(status, h)
 	a.opens = held && crumb.OpensSession(h)
-	if a.visit == nil {
-		delete(h, "Set-Cookie") // of early hints, too
+	switch { // of early hints, too
+	case a.open != nil:
+		a.open.openCookies(h)
+	case a.visit == nil:
+		delete(h, "Set-Cookie")
 	}
 	if !a.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		a.wrote = true
@@ -60,6 +66,10 @@ func (a *answerWriter) WriteHeader(status int) {
 			return
 		}
 		a.cookies()
+		if a.signOut != "" && status != http.StatusSwitchingProtocols {
+			redirect(h, a.signOut)
+			status = http.StatusFound
+		}
 		a.page = a.visit != nil && status == http.StatusOK && h.Get("X-Jenkins") != "" && strings.HasPrefix(h.Get("Content-Type"), "text/html")
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -69,7 +79,10 @@ func (a *answerWriter) Write(p []byte) (int, error) {
 	if !a.wrote {
 		a.WriteHeader(http.StatusOK)
 	}
-	if !a.held {
+	switch {
+	case !a.held && a.signOut != "":
+		return len(p), nil // a redirect has no body
+	case !a.held:
 		return a.ResponseWriter.Write(p)
 	}
 	a.body = append(a.body, p...)
@@ -92,7 +105,7 @@ func (a *answerWriter) FlushError() error {
 
 // release sends on what was held back.
 func (a *answerWriter) release() {
-	a.held = false
+	a.held, a.signOut = false, "" // Jenkins refused, and that is the answer
 	a.cookies()
 	a.ResponseWriter.WriteHeader(a.status)
 	a.ResponseWriter.Write(a.body) //nolint:errcheck // the next write of the handler sees it, or the client has left
@@ -103,7 +116,11 @@ func (a *answerWriter) release() {
 // written.
 func (a *answerWriter) cookies() {
 	h := a.Header()
-	if a.visit == nil {
+	switch {
+	case a.open != nil:
+		a.open.openCookies(h)
+		return
+	case a.visit == nil:
 		delete(h, "Set-Cookie")
 		return
 	}
@@ -121,4 +138,15 @@ func (a *answerWriter) cookies() {
 		a.visit.gate.learnCookies(a.opened, id)
 		a.opened = nil
 	}
+}
+
+// redirect turns the header of an answer into one that redirects, and keeps its
+// cookies.
+func redirect(h http.Header, target string) {
+	for _, name := range []string{"Content-Encoding", "Content-Type", "Etag", "Last-Modified", "Refresh", "Transfer-Encoding"} {
+		delete(h, name)
+	}
+	h["Content-Length"] = []string{"0"}
+	h["Cache-Control"] = []string{"no-store"}
+	h["Location"] = []string{target}
 }

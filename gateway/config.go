@@ -17,6 +17,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/endpoint"
+	"github.com/crumbgate/crumbgate/gateway/headerrealm"
 	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
@@ -130,6 +131,14 @@ type Config struct {
 	// Shadow has Jenkins decide on its own tokens and passwords, and reports where the
 	// gateway would decide otherwise.
 	Shadow bool
+	// Groups selects which groups of a user Jenkins is sent.
+	Groups GroupFilter
+	// PassCookies are names of cookies that reach Jenkins beside its own. A * at the end
+	// of a name stands for any text.
+	PassCookies []string
+	// SignOut is where /logout sends a browser once Jenkins has ended its session: the
+	// sign-out of the sign-in. It is an http or https URL, or a path of this site.
+	SignOut string
 	// UserIDs tells which spellings of a user id are the same.
 	UserIDs user.Strategy
 	// ReplayLimit is how many bytes of a body are kept to send it again.
@@ -139,6 +148,9 @@ type Config struct {
 	// MaxSessions bounds for how many users a Jenkins session is kept.
 	MaxSessions int
 }
+
+// maxGroupsBytes bounds the setting Groups.MaxBytes.
+const maxGroupsBytes = 7168
 
 // defaultIdentity are the headers that the reverse-proxy-auth plugin offers, in
 // the order of Config's fields.
@@ -230,12 +242,26 @@ func (c Config) Defaulted() (Config, error) {
 	}
 	for _, admin := range c.Admins {
 		if group, isGroup := strings.CutPrefix(admin, groupPrefix); isGroup {
-			if err := (&token.Profile{Groups: []string{group}}).Check(); err != nil {
-				return c, fmt.Errorf("admins: %w", err)
+			if strings.TrimSpace(group) == "" {
+				return c, fmt.Errorf("admins: %q names an empty group: write group:NAME", admin)
 			}
 		} else if _, err := user.ParseID(admin); err != nil {
 			return c, fmt.Errorf("admins: %w", err)
 		}
+	}
+	if c.Groups.MaxBytes < 0 || c.Groups.MaxBytes > maxGroupsBytes {
+		return c, fmt.Errorf("groups: max_bytes %d is out of range: use 1 to %d, as Jenkins refuses a request head over 8192 bytes", c.Groups.MaxBytes, maxGroupsBytes)
+	}
+	if c.Groups.MaxBytes == 0 {
+		c.Groups.MaxBytes = headerrealm.DefaultMaxGroupsBytes
+	}
+	for _, name := range c.PassCookies {
+		if err := checkPassedCookie(name); err != nil {
+			return c, fmt.Errorf("pass_cookies: %w", err)
+		}
+	}
+	if err := c.checkSignOut(); err != nil {
+		return c, err
 	}
 	if c.TokenAPI == TokenAPIAnswer && c.Shadow {
 		return c, errors.New("token_api answer and shadow contradict each other: while Jenkins decides on tokens, it has to make them")
@@ -290,6 +316,26 @@ func (c Config) Defaulted() (Config, error) {
 		c.Fork = func(_ http.ResponseWriter, r *http.Request) *http.Request { return r }
 	}
 	return c, nil
+}
+
+// checkSignOut returns an error for a SignOut to which no browser can be sent.
+func (c *Config) checkSignOut() error {
+	if c.SignOut == "" {
+		return nil
+	}
+	u, err := url.Parse(c.SignOut)
+	strange := strings.ContainsAny(c.SignOut, "\\{}") || strings.ContainsFunc(c.SignOut, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+	switch {
+	case err != nil || strange:
+	case u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
+		if u.Path == c.Prefix+"/logout" {
+			return fmt.Errorf("sign_out %q is Jenkins' own /logout, which would lead to itself: name the sign-out of the sign-in", c.SignOut)
+		}
+		return nil
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil:
+		return nil
+	}
+	return fmt.Errorf("sign_out %q is neither a path of this site, such as /oauth2/sign_out?rd=%%2F, nor a URL such as https://sso.example.com/logout", c.SignOut)
 }
 
 // plainPath tells whether a path means the same to everybody.

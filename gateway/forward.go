@@ -53,7 +53,7 @@ func (f *forward) broker() *crumb.Broker {
 func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 	g := f.gate
 	g.shed(r.Header)
-	g.identify(r.Header, f.Token.Record().Owner, f.Token.Profile())
+	f.identify(r.Header)
 	delete(r.Header, "Cookie")
 	g.dropCrumb(r.Header)
 	if f.manageTokens(w, r) {
@@ -79,7 +79,7 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	g.presentOrigin(r)
-	return f.send(&answerWriter{ResponseWriter: w, flight: f.inFlight()}, r)
+	return f.send(f.writer(w), r)
 }
 
 // isCrumbField reports whether Jenkins may name its crumb so: as it does by default, now
@@ -115,7 +115,8 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 	before := takeSnapshot(r, w.Header())
 	defer before.drop()
 
-	first := &answerWriter{ResponseWriter: w, watch: f.gate.openings.CheckedByJenkins(f.route.path), visit: f.visit(), flight: f.inFlight(), opened: session.SetCookie}
+	first := f.writer(w)
+	first.watch, first.opened = f.gate.openings.CheckedByJenkins(f.route.path), session.SetCookie
 	sent, _ := body.open()
 	f.attach(r, session, sent)
 	err := f.send(first, r)
@@ -162,8 +163,10 @@ func (f *forward) post(w http.ResponseWriter, r *http.Request, body *replayBody,
 	f.gate.Metrics.replays.Inc()
 	r = f.gate.Fork(w, again)
 	f.gate.Admitted(r, f.Decision)
+	second := f.writer(w)
+	second.opened = renewed.SetCookie
 	f.attach(r, renewed, sent)
-	return f.send(&answerWriter{ResponseWriter: w, visit: f.visit(), flight: f.inFlight(), opened: renewed.SetCookie}, r)
+	return f.send(second, r)
 }
 
 // renew asks Jenkins about a session in which a request seems to have been refused. What
@@ -194,12 +197,20 @@ func (f *forward) inFlight() *live.Request {
 	return &f.flight
 }
 
-// visit is the request for its answerWriter, nil for that of a token client.
-func (f *forward) visit() *forward {
-	if f.Class == ClassSession {
-		return f
+// writer returns what passes Jenkins' answer to the request on.
+func (f *forward) writer(w http.ResponseWriter) *answerWriter {
+	a := &answerWriter{ResponseWriter: w, flight: f.inFlight()}
+	switch f.Class {
+	case ClassToken:
+	case ClassSession:
+		a.visit = f
+	default:
+		a.open = f
 	}
-	return nil
+	if f.gate.SignOut != "" && f.Class != ClassToken && f.route.isLogout() {
+		a.signOut = f.gate.SignOut
+	}
+	return a
 }
 
 func (f *forward) attach(r *http.Request, s *crumb.Session, body io.ReadCloser) {
@@ -224,7 +235,7 @@ func (f *forward) issue(w http.ResponseWriter, r *http.Request, tail []string) e
 		return f.crumbFailed(w, r, err)
 	}
 	if s.Crumb == "" {
-		return f.send(&answerWriter{ResponseWriter: w, visit: f.visit()}, r)
+		return f.send(f.writer(w), r)
 	}
 	issued := crumb.Issued{Class: s.Class, Field: s.Field}
 	if f.Class == ClassSession {
@@ -314,19 +325,16 @@ func (f *forward) prepare(r *http.Request, old *crumb.Session) crumb.Fetch {
 			header[name] = values
 		}
 	}
+	f.identify(header)
 	if f.Class == ClassSession {
-		g.identify(header, f.Person.User, f.Person)
 		if old == nil {
 			old = &crumb.Session{Cookie: f.cookies.session}
 			setCookie(header, f.cookies.header)
 		} else {
 			setCookie(header, f.cookies.with(old))
 		}
-	} else {
-		g.identify(header, f.Token.Record().Owner, f.Token.Profile())
-		if old != nil {
-			setCookie(header, old.Cookie)
-		}
+	} else if old != nil {
+		setCookie(header, old.Cookie)
 	}
 	request := (&http.Request{
 		Method: http.MethodGet, URL: target, RequestURI: target.Path, Header: header, Body: http.NoBody,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/endpoint"
+	"github.com/crumbgate/crumbgate/gateway/headerrealm"
 	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/usage"
@@ -29,10 +30,14 @@ type Gate struct {
 	scrubber *scrubber
 	openings *endpoint.Openings
 	cors     *http.CrossOriginProtection
+	jenkins  cookieNames   // cookies that reach Jenkins
 	broker   *crumb.Broker // sessions of token clients, which the gate holds
 	people   *people       // what is known of those who hold theirs
 
 	placeholderKey [32]byte
+	omitted        daily // parts of identities
+	dropped        daily // names of cookies
+	groupsSent     atomic.Bool
 	// crumbBindsAddr is set once Jenkins has turned out to be of a version whose
 	// crumbs depend on the client's address.
 	crumbBindsAddr atomic.Bool
@@ -50,7 +55,8 @@ func New(config Config) (*Gate, error) {
 			return nil, err
 		}
 	}
-	g := &Gate{Config: c, scrubber: newScrubber(&c), cors: http.NewCrossOriginProtection()}
+	g := &Gate{Config: c, scrubber: newScrubber(&c), cors: http.NewCrossOriginProtection(), jenkins: newCookieNames(c.PassCookies)}
+	g.omitted.limit, g.dropped.limit = maxOmittedNotices, maxDroppedNotices
 	for _, origin := range c.TrustedOrigins {
 		if err := g.cors.AddTrustedOrigin(origin); err != nil {
 			return nil, fmt.Errorf("trusted_origins: %w", err)
@@ -105,6 +111,8 @@ const (
 	ReasonMethod       Reason = "a method that is not for Jenkins"
 	ReasonUntrusted    Reason = "an identity that the client could have claimed"
 	ReasonIdentity     Reason = "an identity that can't be told to Jenkins"
+	ReasonCharset      Reason = "a user id that Jenkins can't read from a header"
+	ReasonNoUser       Reason = "a sign-in that named no user"
 	ReasonNoOrigin     Reason = "a WebSocket without an Origin"
 	ReasonNoCrumb      Reason = "no crumb"
 	ReasonCrumb        Reason = "a crumb that is not this user's"
@@ -255,12 +263,10 @@ func (g *Gate) checkPage(r *http.Request) Decision {
 	if _, reason := presented(r.Header, g.TokenHeader); reason != ReasonNone && reason != ReasonForeign {
 		return Decision{Reason: ReasonPages}
 	}
-	person, err := g.Session(r)
+	person, reason, err := g.person(r)
 	switch {
-	case errors.Is(err, ErrUntrusted):
-		return Decision{Reason: ReasonUntrusted, Err: err}
-	case err != nil:
-		return Decision{Reason: ReasonIdentity, Err: err}
+	case reason != "":
+		return Decision{Reason: reason, Err: err}
 	case person == nil:
 		return Decision{Reason: ReasonNone}
 	}
@@ -295,6 +301,11 @@ func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t 
 		return d
 	}
 	d.Reason = reasonOf(t.Admit(g.Now()))
+	if d.Reason == "" {
+		if _, err := headerrealm.ID(record.Owner); err != nil {
+			d.Reason, d.Err = ReasonCharset, err
+		}
+	}
 	if d.Reason == "" && !record.AllowsSource(g.ClientAddr(r)) {
 		d.Reason = ReasonSource
 	}
@@ -372,17 +383,17 @@ func reasonOf(refusal token.Refusal) Reason {
 // checkOthers decides on a request without a token. The reason is ReasonNone or
 // ReasonForeign, for which it is refused if it is not let in for another reason.
 func (g *Gate) checkOthers(r *http.Request, reason Reason, route route, outside error) Decision {
-	person, err := g.Session(r)
+	person, unusable, err := g.person(r)
 	switch {
-	case errors.Is(err, ErrUntrusted):
-		return Decision{Reason: ReasonUntrusted, Err: err}
-	case err != nil:
-		return Decision{Reason: ReasonIdentity, Err: err}
+	case unusable == ReasonUntrusted:
+		return Decision{Reason: unusable, Err: err}
 	case person != nil:
 		// A password that a handler before us has checked is still in the header.
 		d := Decision{Class: ClassSession, Person: person}
 		d.Reason, d.Err = g.checkOrigin(r, route)
 		return d
+	case outside != nil && unusable != "":
+		return Decision{Reason: unusable, Err: err}
 	case outside != nil && !g.Anonymous:
 		return Decision{Reason: reason}
 	}
@@ -394,6 +405,9 @@ func (g *Gate) checkOthers(r *http.Request, reason Reason, route route, outside 
 		// A password can't be checked here, so it is dropped. Browsers send it with every
 		// request once they have been asked for it, and would ask again after a 401.
 		return Decision{Class: ClassPublic, opening: opening}
+	case unusable != "" && !(unusable == ReasonNoUser && g.Anonymous):
+		// On open endpoints, which are above, a sign-in is never worse than none.
+		return Decision{Reason: unusable, Err: err}
 	case g.Anonymous && reason == ReasonNone:
 		return Decision{Class: ClassAnonymous}
 	}

@@ -184,7 +184,7 @@ func (s *scrubber) scrub(r *http.Request, trusted bool) {
 			delete(r.Header, "Connection")
 		}
 	}
-	if upgrade, set := r.Header["Upgrade"]; set && (len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket")) {
+	if !isUpgrade(r.Header) {
 		delete(r.Header, "Upgrade")
 	}
 	scrubReferer(r.Header)

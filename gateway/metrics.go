@@ -58,6 +58,8 @@ var resultLabels = map[Reason]string{
 	ReasonMethod:       "method",
 	ReasonUntrusted:    "untrusted_identity",
 	ReasonIdentity:     "invalid_identity",
+	ReasonCharset:      "unreadable_user",
+	ReasonNoUser:       "no_user",
 	ReasonNoOrigin:     "no_origin",
 	ReasonNoCrumb:      "no_crumb",
 	ReasonCrumb:        "invalid_crumb",

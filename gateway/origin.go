@@ -58,9 +58,11 @@ func (g *Gate) checkAsPost(r *http.Request) error {
 	return g.cors.Check(&http.Request{Method: http.MethodPost, URL: r.URL, Host: r.Host, Header: r.Header})
 }
 
+// isUpgrade reports whether a request opens a WebSocket. The scrub removes any other
+// Upgrade, such as the h2c that Java's HttpClient offers with each request.
 func isUpgrade(h http.Header) bool {
-	_, upgrade := h["Upgrade"]
-	return upgrade
+	upgrade := h["Upgrade"]
+	return len(upgrade) == 1 && strings.EqualFold(upgrade[0], "websocket")
 }
 
 // fromBrowser tells whether a WebSocket is opened by a page. All browsers have

@@ -211,6 +211,15 @@ func (p route) crumbAPI() (tail []string, ok bool) {
 	return tail, at > 1
 }
 
+// isLogout reports whether the route ends Jenkins' session. A web method ignores what
+// follows it in the path.
+func (p route) isLogout() bool {
+	for name := range p.segments() {
+		return name == "logout"
+	}
+	return false
+}
+
 // isAPI tells whether the route is one of Jenkins' remote API, <object>/api/<flavour>
 // (hudson.model.Api). It is for no decision that matters: it does not look through
 // escapes.

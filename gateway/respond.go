@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"net/http"
@@ -30,7 +31,9 @@ var (
 	timedOut        = response{http.StatusGatewayTimeout, "Gateway timeout: Jenkins did not give a crumb in time, so the request was not sent.\n"}
 	noCrumbRight    = response{http.StatusForbidden, "Forbidden: Jenkins gives this user no crumb, because the permission Overall/Read is missing.\n"}
 	untrusted       = response{http.StatusForbidden, "Forbidden: who you are came in a header that anybody could have sent. The gateway's log says what its administrator has to set.\n"}
-	noIdentity      = response{http.StatusForbidden, "Forbidden: Jenkins can't be told who you are. The gateway's log has the reason.\n"}
+	noIdentity      = response{http.StatusForbidden, "Forbidden: your user ID can't be sent to Jenkins. The gateway's log has the reason.\n"}
+	unreadableUser  = response{http.StatusForbidden, "Forbidden: Jenkins can't read your user ID. It reads headers as ISO-8859-1, and the ID has a character beyond that. Ask the gateway's administrator for another ID.\n"}
+	noUser          = response{http.StatusForbidden, "Forbidden: you have signed in, but the sign-in did not say under which user ID. The gateway's log names the attribute that is missing.\n"}
 	noOrigin        = response{http.StatusForbidden, "Forbidden: a WebSocket needs an Origin header, or an API token.\n"}
 	badForm         = response{http.StatusBadRequest, "Bad request: no crumb was found in the part of the form that is looked at. Send it in the Jenkins-Crumb header, or first in the form.\n"}
 	unsigned        = response{http.StatusForbidden, "Forbidden: this webhook needs a valid signature. Set the same secret on both sides.\n"}
@@ -78,6 +81,8 @@ var responses = map[Reason]response{
 	ReasonMethod:       badMethod,
 	ReasonUntrusted:    untrusted,
 	ReasonIdentity:     noIdentity,
+	ReasonCharset:      unreadableUser,
+	ReasonNoUser:       noUser,
 	ReasonNoOrigin:     noOrigin,
 	ReasonNoCrumb:      crumbRefused,
 	ReasonCrumb:        crumbRefused,
@@ -137,6 +142,13 @@ func answer(w http.ResponseWriter, r *http.Request, a response) {
 	h := w.Header()
 	if a == unauthorized {
 		h.Set("WWW-Authenticate", `Basic realm="Jenkins"`)
+	}
+	if (a == noUser || a == unreadableUser || a == noIdentity) && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		title := strconv.Itoa(a.status) + " " + http.StatusText(a.status)
+		write(w, r, a.status, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>"+title+"</title></head>\n"+
+			"<body><h1>"+title+"</h1>\n<p>"+html.EscapeString(strings.TrimSpace(a.text))+"</p></body></html>\n")
+		return
 	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	write(w, r, a.status, a.text)

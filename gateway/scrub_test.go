@@ -108,7 +108,7 @@ func TestProfile(t *testing.T) {
 	s.send("POST", "/whoAmI/api/json", "", full)
 	for _, r := range s.jenkins.Requests() { // that for the crumb as well
 		for header, want := range map[string]string{
-			"X-Forwarded-User": "alice", "X-Forwarded-Groups": "dev|ops & co", "X-Forwarded-Mail": mail, "X-Forwarded-Displayname": name,
+			"X-Forwarded-User": "alice", "X-Forwarded-Groups": "dev|ops & co", "X-Forwarded-Mail": mail, "X-Forwarded-Displayname": "Alice \xc4.",
 		} {
 			if got := r.Header[header]; !slices.Equal(got, []string{want}) {
 				t.Errorf("%s: Jenkins got %s: %q, want %q", r.Path, header, got, want)

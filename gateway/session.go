@@ -62,8 +62,8 @@ func (p *people) close() { p.learning.Wait() }
 func (f *forward) session(w http.ResponseWriter, r *http.Request) error {
 	g := f.gate
 	g.shed(r.Header)
-	g.identify(r.Header, f.Person.User, f.Person)
-	f.cookies = g.cookies(r.Header, f.Person.User)
+	f.identify(r.Header)
+	f.cookies = g.cookies(r.Header, f.Person.User, f.sessions(r.Method))
 	setCookie(r.Header, f.cookies.header)
 	if f.manageTokens(w, r) {
 		return nil
@@ -80,7 +80,7 @@ func (f *forward) session(w http.ResponseWriter, r *http.Request) error {
 		g.dropCrumb(r.Header) // Jenkins looks at none, and ours is for nobody but us
 	}
 	g.presentOrigin(r)
-	a := &answerWriter{ResponseWriter: w, visit: f}
+	a := f.writer(w)
 	err := f.send(a, r)
 	if a.page {
 		f.learn(r)
@@ -103,11 +103,11 @@ func (f *forward) guarded(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case p == proofTheirs: // the request goes on as it came
 		r.Body, _ = body.open()
-		return f.send(&answerWriter{ResponseWriter: w, visit: f}, r)
+		return f.send(f.writer(w), r)
 	case r.Method != http.MethodPost: // Jenkins looks for no crumb
 		f.dropCrumbs(r.Header, session)
 		r.Body, _ = body.open()
-		return f.send(&answerWriter{ResponseWriter: w, visit: f}, r)
+		return f.send(f.writer(w), r)
 	}
 	f.dropCrumbs(r.Header, session)
 	renew := p == proofOwn || g.RefreshCrumbs && sameOrigin(r)
@@ -344,8 +344,9 @@ func (f *forward) nobody(w http.ResponseWriter, r *http.Request) error {
 	if f.opening != nil && f.opening.KeepsAuthorization && keep != nil && !strings.EqualFold(keep[0][:min(len(keep[0]), len("Basic"))], "Basic") {
 		r.Header["Authorization"] = keep
 	}
-	setCookie(r.Header, f.gate.cookies(r.Header, "").header)
-	return f.next(w, r)
+	f.cookies = f.gate.cookies(r.Header, "", f.sessions(r.Method))
+	setCookie(r.Header, f.cookies.header)
+	return f.send(f.writer(w), r)
 }
 
 // presentOrigin has a WebSocket come from where Jenkins expects it, as has been

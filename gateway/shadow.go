@@ -25,7 +25,9 @@ func (g *Gate) shadows(r *http.Request, d *Decision) bool {
 	switch d.Reason {
 	case "":
 		return d.Class == ClassToken
-	case ReasonForeign, ReasonMalformed, ReasonUnknown, ReasonWrongUser, ReasonExpired, ReasonLegacy, ReasonIdle:
+	case ReasonForeign, ReasonMalformed, ReasonUnknown, ReasonWrongUser, ReasonExpired, ReasonLegacy, ReasonIdle,
+		ReasonCharset: // Jenkins knows the user by its own credential, not by a header
+
 		return true
 	}
 	return false

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/user"
 )
 
 func (e *Env) token() *cobra.Command {
@@ -85,6 +86,7 @@ user's tokens, and can be changed by "user set".`,
 		default:
 			err = e.printCreated(created)
 		}
+		e.warnOf(admin.User{ID: created.User, Groups: valueOf(profile.Groups), Mail: valueOf(profile.Mail), DisplayName: valueOf(profile.DisplayName)})
 		if err != nil {
 			return fmt.Errorf("token %s was made, but its secret could not be printed (%w): revoke it and make another", created.ID, err)
 		}
@@ -95,6 +97,11 @@ user's tokens, and can be changed by "user set".`,
 // printCreated shows the secret once, in a line for a shell, which the line that
 // uses it can follow as it stands.
 func (e *Env) printCreated(t admin.CreatedToken) error {
+	// Basic authentication ends a user ID at its first colon.
+	credential := "--user " + shellQuote(t.User) + `:"$TOKEN"`
+	if !user.FitsBasic(user.ID(t.User)) {
+		credential = `--header "Authorization: Bearer $TOKEN"`
+	}
 	return e.printf(`Made token %q of %s.
 Id:      %s
 Expires: %s
@@ -105,8 +112,16 @@ TOKEN=%s
 
 To try it, with the address of the gateway in JENKINS_URL:
 
-curl --user %s:"$TOKEN" "$JENKINS_URL/whoAmI/api/json"
-`, t.Name, t.User, t.ID, e.when(t.Expires), limitLines(t.Limits), t.Secret, shellQuote(t.User))
+curl %s "$JENKINS_URL/whoAmI/api/json"
+`, t.Name, t.User, t.ID, e.when(t.Expires), limitLines(t.Limits), t.Secret, credential)
+}
+
+// valueOf returns what p points to, or the zero value.
+func valueOf[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
+	}
+	return value
 }
 
 // limitLines tells, a line each, what a token is limited to.

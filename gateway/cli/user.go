@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/headerrealm"
+	"github.com/crumbgate/crumbgate/gateway/user"
 )
 
 func (e *Env) user() *cobra.Command {
@@ -78,11 +80,15 @@ request on. What is not given stays as it is; what is given empty is removed.`,
 			return err
 		}
 		profile.Actor = e.Username
-		user, err := client.UpdateUser(ctx, args[0], profile)
+		updated, err := client.UpdateUser(ctx, args[0], profile)
 		if err != nil {
 			return err
 		}
-		return e.printUser(user, *asJSON)
+		if err := e.printUser(updated, *asJSON); err != nil {
+			return err
+		}
+		e.warnOf(updated)
+		return nil
 	})
 }
 
@@ -109,6 +115,16 @@ func (e *Env) userDisable(verb string, disabled bool, short, long string) *cobra
 		}
 		return e.printUser(user, *asJSON)
 	})
+}
+
+// warnOf says what of a user Jenkins could not read.
+func (e *Env) warnOf(u admin.User) {
+	for _, warning := range headerrealm.Warnings(user.ID(u.ID), u.Groups, u.Mail, u.DisplayName) {
+		fmt.Fprintf(e.Stderr, "Warning: %s\n", warning)
+	}
+	if !user.FitsBasic(user.ID(u.ID)) {
+		fmt.Fprintf(e.Stderr, "Warning: Basic authentication can't carry a user ID with a colon: send this user's tokens as \"Authorization: Bearer\".\n")
+	}
 }
 
 // profileFlags adds the flags for what is known of a user. The update holds those

@@ -42,6 +42,9 @@ type Config struct {
 	Prefix string
 	// JenkinsPrefix is Jenkins' context path, such as "/jenkins"; "" for none.
 	JenkinsPrefix string
+	// SignOut tells that Jenkins' /logout leads on to the sign-out of the sign-in, so that
+	// the pages show a link to it.
+	SignOut bool
 	// Admin tells whether a person may see and change the tokens of all; nil: nobody may.
 	Admin func(*token.Profile) bool
 	// Audit returns entries of the audit log, the newest first; nil: no page shows it.

@@ -109,6 +109,7 @@ type base struct {
 	Prefix   string
 	Jenkins  string // path of Jenkins
 	Person   string
+	SignOut  bool
 	Admin    bool
 	Audit    bool
 	Disabled moment // since when the person is disabled
@@ -132,7 +133,7 @@ func (b base) Fault(field string) string {
 
 func (v *visit) base(title, here string) base {
 	b := base{
-		Title: title, Here: here, Look: v.look, Prefix: v.Prefix, Jenkins: v.JenkinsPrefix + "/",
+		Title: title, Here: here, Look: v.look, Prefix: v.Prefix, Jenkins: v.JenkinsPrefix + "/", SignOut: v.Config.SignOut,
 		Admin: v.admin, Audit: v.admin && v.Config.Audit != nil,
 	}
 	if v.person != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/crumbgate/crumbgate/gateway/headerrealm"
 	"github.com/crumbgate/crumbgate/gateway/usage"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/storage"
@@ -130,6 +131,16 @@ func (d *Directory) Import(ctx context.Context, list []Import, dry bool, actor s
 		out.ID, out.Outcome = id, Taken
 		if item.Legacy && !d.Rules().allowsLegacy(now) {
 			details = append(details, "refused until the setting legacy allows it")
+		}
+		if _, err := headerrealm.ID(owner); err != nil {
+			details = append(details, fmt.Sprintf("refused: %v", err))
+		}
+		if !user.FitsBasic(owner) {
+			if item.Legacy {
+				details = append(details, "can't be used, as Basic authentication can't carry a user ID with a colon")
+			} else {
+				details = append(details, "works as a Bearer token only, as Basic authentication can't carry a user ID with a colon")
+			}
 		}
 		if o := d.owners.first(owner); o != nil && o.profile.Load().Disabled != 0 {
 			details = append(details, fmt.Sprintf("refused while %s is disabled", owner))

@@ -6,18 +6,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/crumbgate/crumbgate/gateway/headerrealm"
 	"github.com/crumbgate/crumbgate/gateway/user"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
-// GroupDelimiter separates the groups in the header in which Jenkins reads them
-// (ReverseProxySecurityRealm.headerGroupsDelimiter). No group may hold it.
-const GroupDelimiter = "|"
-
 const (
 	maxGroups      = 256
-	maxProfileText = 255  // bytes, of a group, a mail address or a display name
-	maxGroupsBytes = 4096 // of all groups joined: Jenkins refuses a request head over 8192
+	maxProfileText = headerrealm.MaxText // bytes, of a mail address or a display name
+	maxGroupsBytes = 4096                // of all groups joined: Jenkins refuses a request head over 8192
 )
 
 // A ProfileUpdate says what is to become known of a user. A nil field leaves what
@@ -65,17 +62,18 @@ func (u *ProfileUpdate) apply(old *Profile) (*Profile, error) {
 	return &p, nil
 }
 
-// Check returns an error that says what of the profile can't be told to Jenkins.
-// It does not look at the user's id.
+// Check returns an error that says what is wrong with a profile that is to be stored.
+// It does not look at the user's id. Jenkins may still be unable to read some of it:
+// package headerrealm decides that for each request.
 func (p *Profile) Check() error {
-	joined := max(len(p.Groups)-1, 0) * len(GroupDelimiter)
+	joined := max(len(p.Groups)-1, 0) * len(headerrealm.GroupDelimiter)
 	for _, g := range p.Groups {
 		joined += len(g)
 		// Jenkins answers 500 to a group of blanks only.
-		if g == "" || g != strings.TrimSpace(g) || strings.Contains(g, GroupDelimiter) {
-			return fmt.Errorf("group %q is empty, begins or ends with a blank, or holds %q: leave that out", g, GroupDelimiter)
+		if g == "" || g != strings.TrimSpace(g) || strings.Contains(g, headerrealm.GroupDelimiter) {
+			return fmt.Errorf("group %q is empty, begins or ends with a blank, or holds %q: leave that out", g, headerrealm.GroupDelimiter)
 		}
-		if err := checkProfileText("group", g); err != nil {
+		if err := user.CheckText("group", g); err != nil {
 			return err
 		}
 	}

@@ -200,7 +200,7 @@ func TestSelect(t *testing.T) {
 		{"unused_for=soon", "unused_for"},
 		{"expires_within=-1d", "expires_within"},
 		{"created_before=yesterday", "neither a date"},
-		{"user=a:b", "colon"},
+		{"user=anonymous", "Jenkins keeps"},
 		{"name=" + strings.Repeat("n", 257), "at most 256"},
 		{"q=" + strings.Repeat("n", 257), "at most 256"},
 	} {

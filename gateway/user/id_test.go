@@ -140,6 +140,8 @@ func TestParseID(t *testing.T) {
 		{"slash", "team/alice", ""},
 		{"blank inside", "Alice Smith", ""},
 		{"not Latin", "Οδυσσεύς", ""},
+		{"OpenShift's administrator", "kube:admin", ""},
+		{"service account", "system:serviceaccount:ci:builder", ""},
 		{"longest", strings.Repeat("a", 255), ""},
 		{"a name that only begins like one of Jenkins'", "anonymous2", ""},
 		{"empty", "", "empty"},
@@ -150,7 +152,6 @@ func TestParseID(t *testing.T) {
 		{"ideographic space after", "alice\u3000", "blank"},
 		{"too long", strings.Repeat("a", 256), "255"},
 		{"too long in bytes", strings.Repeat("ä", 128), "255"},
-		{"colon", "alice:bob", "colon"},
 		{"NUL", "ali\x00ce", "U+0000"},
 		{"newline", "ali\nce", "U+000A"},
 		{"carriage return", "ali\rce", "U+000D"},
@@ -195,7 +196,7 @@ func FuzzParseID(f *testing.F) {
 			return
 		}
 		// What stands in a header or a log: one line, no more than the limit.
-		if string(id) != s || len(s) > user.MaxIDLen || !utf8.ValidString(s) || strings.ContainsAny(s, ":\r\n\x00") || s != strings.TrimSpace(s) {
+		if string(id) != s || len(s) > user.MaxIDLen || !utf8.ValidString(s) || strings.ContainsAny(s, "\r\n\x00") || s != strings.TrimSpace(s) {
 			t.Errorf("ParseID(%q) = %q", s, id)
 		}
 		for _, strategy := range []user.Strategy{user.CaseInsensitive, user.CaseSensitive, user.CaseSensitiveEmail} {
