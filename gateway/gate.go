@@ -303,7 +303,11 @@ func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t 
 	d.Reason = reasonOf(t.Admit(g.Now()))
 	if d.Reason == "" {
 		if _, err := headerrealm.ID(record.Owner); err != nil {
-			d.Reason, d.Err = ReasonCharset, err
+			if d.opening = g.open(r, route); d.opening != nil {
+				d.anonymous = true // as without a credential
+			} else {
+				d.Reason, d.Err = ReasonCharset, err
+			}
 		}
 	}
 	if d.Reason == "" && !record.AllowsSource(g.ClientAddr(r)) {
