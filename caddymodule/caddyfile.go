@@ -125,6 +125,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		proxy_sets          <headers…>|none
 //		pass_cookies        <names…>
 //		sign_out            <url>
+//		insecure_unguarded_upstreams refuse|allow
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // crumbgate
@@ -151,6 +152,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Pages, err = stringArg(d)
 		case "admins":
 			h.Admins, err = listArg(d)
+		case "insecure_unguarded_upstreams":
+			h.InsecureUnguardedUpstreams, err = stringArg(d)
 		case "proxy_sets":
 			h.ProxySets, err = listArg(d)
 		case "pass_cookies":

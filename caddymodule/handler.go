@@ -115,8 +115,16 @@ type Handler struct {
 	// alone no header. Default: X-Forwarded-Proto.
 	ProxySets []string `json:"proxy_sets,omitempty"`
 
+	// What becomes of a configuration in which an upstream behind the gate can be reached
+	// without one: refuse or allow. Then clients may reach Jenkins as any user. Default:
+	// refuse.
+	InsecureUnguardedUpstreams string `json:"insecure_unguarded_upstreams,omitempty"`
+
 	gate *gateway.Gate
 }
+
+// allow is a value of InsecureUnguardedUpstreams.
+const allow = "allow"
 
 // Webhook is what proves that a webhook comes from its forge.
 type Webhook struct {
@@ -143,6 +151,7 @@ func (h *Handler) config() (gateway.Config, error) {
 	postOnly := choose.bool("crumb_methods", h.CrumbMethods, "unsafe", "post")
 	keep := choose.bool("refresh_crumbs", h.RefreshCrumbs, "on", "off")
 	shadow := choose.bool("shadow", h.Shadow, "off", "on")
+	choose.bool("insecure_unguarded_upstreams", h.InsecureUnguardedUpstreams, "refuse", allow)
 	if err = choose.err; err != nil {
 		return gateway.Config{}, err
 	}
@@ -282,6 +291,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		app.noteRequest(audit.RequestShadowed, r, d, reason, config.ClientAddr(r))
 	}
 	config.Fork = fork
+	if err := checkUnguarded(ctx); err != nil {
+		return err
+	}
 	if h.gate, err = gateway.New(config); err != nil {
 		return err
 	}
