@@ -65,6 +65,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.metrics, err = gateway.NewMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	if err = a.registerAuditMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	if a.events, err = eventsApp(ctx); err != nil {
 		return fmt.Errorf("loading the events app: %w", err)
 	}

@@ -1,16 +1,19 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/admin"
@@ -32,11 +35,25 @@ type Audit struct {
 	MaxSize int64 `json:"max_size,omitempty"`
 	// How many files that were put aside are kept. Default: all.
 	Keep int `json:"keep,omitempty"`
+	// For how long files that were put aside are kept. Default: for ever.
+	KeepFor caddy.Duration `json:"keep_for,omitempty"`
+	// How much is kept of denials, which have files of their own.
+	Denials AuditDenials `json:"denials,omitzero"`
 	// A file with a key of at least 32 bytes, with which each line is signed. Default:
 	// none, and lines are bound to each other only.
 	KeyFile string `json:"key_file,omitempty"`
 
 	name string // of File, seen from the store, which may be moved with it
+}
+
+// AuditDenials is how much is kept of denied requests. Their files lie beside those of
+// changes: audit.denials.log beside audit.log.
+type AuditDenials struct {
+	// The size in bytes at which a file is put aside and a new one begun. Default: 16
+	// MiB.
+	MaxSize int64 `json:"max_size,omitempty"`
+	// How many files that were put aside are kept. Default: 4.
+	Keep int `json:"keep,omitempty"`
 }
 
 // auditOff is the File of an Audit that notes nothing.
@@ -51,8 +68,8 @@ func (a *Audit) provision(beside string) error {
 			return fmt.Errorf("audit: %w", err)
 		}
 	}
-	if a.MaxSize < 0 || a.Keep < 0 {
-		return errors.New("audit: max_size and keep can't be negative: leave them out for the defaults")
+	if a.MaxSize < 0 || a.Keep < 0 || a.KeepFor < 0 || a.Denials.MaxSize < 0 || a.Denials.Keep < 0 {
+		return errors.New("audit: max_size, keep and keep_for can't be negative: leave them out for the defaults")
 	}
 	if a.File == auditOff {
 		return nil
@@ -70,8 +87,19 @@ func (a *Audit) provision(beside string) error {
 	return nil
 }
 
-// open opens the log; nil if there is none. The store keeps its head.
-func (a *Audit) open(ctx caddy.Context, store storage.Store) (*audit.Log, error) {
+// auditLogs are the files of an Audit, which are open.
+type auditLogs struct {
+	changes *audit.Log
+	denials *audit.Denials
+}
+
+// Close implements io.Closer.
+func (l *auditLogs) Close() error {
+	return errors.Join(l.denials.Close(), l.changes.Close())
+}
+
+// open opens the logs; nil if there are none. The store keeps their heads.
+func (a *Audit) open(ctx caddy.Context, store storage.Store) (*auditLogs, error) {
 	if a.File == auditOff {
 		return nil, nil
 	}
@@ -82,17 +110,38 @@ func (a *Audit) open(ctx caddy.Context, store storage.Store) (*audit.Log, error)
 			return nil, fmt.Errorf("audit: reading the key: %w", err)
 		}
 	}
-	return audit.Open(a.File, audit.Options{Sizes: a.sizes(), Key: key, Store: store, Name: a.name, Log: ctx.Slogger()})
+	options := audit.Options{Sizes: a.sizes(), Key: key, Store: store, Name: a.name, Log: ctx.Slogger()}
+	changes, err := audit.Open(a.File, options)
+	if err != nil {
+		return nil, err
+	}
+	options.Sizes, options.Name = a.Denials.sizes(), audit.DenialsName(a.name)
+	denials, err := audit.Open(audit.DenialsName(a.File), options)
+	if err != nil {
+		return nil, errors.Join(err, changes.Close())
+	}
+	return &auditLogs{changes, audit.NewDenials(denials)}, nil
 }
 
-func (a *Audit) sizes() audit.Sizes { return audit.Sizes{MaxSize: a.MaxSize, Keep: a.Keep} }
+func (a *Audit) sizes() audit.Sizes {
+	return audit.Sizes{MaxSize: a.MaxSize, Keep: a.Keep, KeepFor: time.Duration(a.KeepFor)}
+}
+
+func (d *AuditDenials) sizes() audit.Sizes {
+	return audit.Sizes{MaxSize: cmp.Or(d.MaxSize, 16<<20), Keep: cmp.Or(d.Keep, 4)}
+}
 
 // UnmarshalCaddyfile sets up the audit log from Caddyfile tokens:
 //
 //	audit [<file>|off] {
 //		max_size <size>
 //		keep     <number>
+//		keep_for <duration>
 //		key_file <file>
+//		denials {
+//			max_size <size>
+//			keep     <number>
+//		}
 //	}
 func (a *Audit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
@@ -111,10 +160,35 @@ func (a *Audit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.MaxSize, err = sizeArg(d)
 		case "keep":
 			a.Keep, err = countArg(d)
+		case "keep_for":
+			a.KeepFor, err = durationArg(d)
 		case "key_file":
 			a.KeyFile, err = stringArg(d)
+		case "denials":
+			err = a.Denials.unmarshal(d)
 		default:
 			return d.Errf("unknown option %q of audit", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *AuditDenials) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch name := d.Val(); name {
+		case "max_size":
+			a.MaxSize, err = sizeArg(d)
+		case "keep":
+			a.Keep, err = countArg(d)
+		default:
+			return d.Errf("unknown option %q of denials", name)
 		}
 		if err != nil {
 			return err
@@ -133,7 +207,7 @@ func (s *sharedDirectory) useAudit(ctx caddy.Context, a Audit) error {
 			return fmt.Errorf("audit: %q has its key from its first line on: for another key_file name another file, or stop the gateway and move all files of the log away", a.File)
 		}
 		s.auditAs = a
-		return log.Resize(a.sizes())
+		return errors.Join(log.changes.Resize(a.sizes()), log.denials.Log().Resize(a.Denials.sizes()))
 	}
 	log, err := a.open(ctx, s.store)
 	if err != nil {
@@ -142,11 +216,14 @@ func (s *sharedDirectory) useAudit(ctx caddy.Context, a Audit) error {
 	if log == nil && s.audit.Load() == nil && s.ready.Load() {
 		return nil
 	}
-	var old *audit.Log
+	var old *auditLogs
 	err = s.Reconcile(ctx, func() token.Recorded {
 		s.ready.Store(true)
 		old = s.audit.Swap(log)
-		return announced(log)
+		if log == nil {
+			return token.Recorded{}
+		}
+		return announced(log.changes)
 	})
 	if err != nil {
 		s.ready.Store(old != nil)
@@ -178,18 +255,15 @@ func (s *sharedDirectory) record(ctx context.Context, events ...token.Event) (st
 	for i, e := range events {
 		lines[i] = auditEvent(e)
 	}
-	head, err := log.Append(ctx, lines...)
+	head, err := log.changes.Append(ctx, lines...)
 	if err != nil {
 		return storage.Change{}, err
 	}
-	return log.Settled(head), nil
+	return log.changes.Settled(head), nil
 }
 
 // announced returns what a log has announced behind the last line that the store knows.
 func announced(log *audit.Log) token.Recorded {
-	if log == nil {
-		return token.Recorded{}
-	}
 	u := log.Unsettled()
 	r := token.Recorded{Interrupted: u.Interrupted, Settled: log.Settled(u.End)}
 	for _, line := range u.Records {
@@ -205,11 +279,17 @@ func announced(log *audit.Log) token.Recorded {
 	return r
 }
 
-// told notes what has happened to a token, and has events made of it.
+// told notes what has happened to a token, and has events made of it. New addresses are as
+// many as a client likes, so they are noted with the denials.
 func (s *sharedDirectory) told(e token.Event) {
 	s.emitter.add(e)
-	if log := s.audit.Load(); log != nil && e.Kind.Happened() {
-		log.Note(auditEvent(e))
+	log := s.audit.Load()
+	switch {
+	case log == nil || !e.Kind.Happened():
+	case e.Kind == token.KindNewAddress:
+		log.denials.Note(auditEvent(e))
+	default:
+		log.changes.Note(auditEvent(e))
 	}
 }
 
@@ -245,7 +325,7 @@ func (a *App) noteRequest(kind audit.Kind, r *http.Request, d gateway.Decision, 
 	case d.Person != nil:
 		noted.Owner = string(d.Person.User)
 	}
-	log.Note(noted)
+	log.denials.Note(noted)
 }
 
 // auditStatus tells where changes and denials are noted.
@@ -256,12 +336,52 @@ func (s *sharedDirectory) auditStatus() admin.AuditStatus {
 	if log == nil {
 		return admin.AuditStatus{}
 	}
-	status := admin.AuditStatus{File: s.auditAs.File, Head: log.Head().String(), Dropped: log.Dropped()}
-	err := log.Failing()
-	if status.Waiting, _ = s.Waiting(); err != nil {
-		status.Error = err.Error()
+	denials := log.denials.Log()
+	status := admin.AuditStatus{
+		File: s.auditAs.File, Head: log.changes.Head().String(), Dropped: log.changes.Dropped() + denials.Dropped(),
+		Denials: audit.DenialsName(s.auditAs.File), DenialsHead: denials.Head().String(),
+	}
+	status.Waiting, _ = s.Waiting()
+	for _, err := range []error{log.changes.Failing(), denials.Failing()} {
+		if err != nil && status.Error == "" {
+			status.Error = err.Error()
+		}
 	}
 	return status
+}
+
+// registerAuditMetrics registers what the metrics tell of the audit log.
+func (a *App) registerAuditMetrics(registry prometheus.Registerer) error {
+	status := func(of func(admin.AuditStatus) float64) func() float64 {
+		return func() float64 {
+			shared := a.open.Load()
+			if shared == nil {
+				return 0
+			}
+			return of(shared.auditStatus())
+		}
+	}
+	for _, gauge := range []struct {
+		name, help string
+		of         func(admin.AuditStatus) float64
+	}{
+		{"audit_writable", "1 if the last line of the audit log could be written, 0 if not or if there is no log.", func(s admin.AuditStatus) float64 {
+			if s.File == "" || s.Error != "" {
+				return 0
+			}
+			return 1
+		}},
+		{"audit_waiting", "Lines of stored changes that wait until the audit log can be written.", func(s admin.AuditStatus) float64 { return float64(s.Waiting) }},
+		{"audit_dropped", "Lines of denials that could not be written since the start.", func(s admin.AuditStatus) float64 { return float64(s.Dropped) }},
+	} {
+		err := registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "caddy", Subsystem: "crumbgate", Name: gauge.name, Help: gauge.help,
+		}, status(gauge.of)))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // auditReader returns what reads the log for the pages; nil if there is none.
@@ -269,5 +389,6 @@ func (a *App) auditReader() func(context.Context, selfservice.AuditQuery) ([]sel
 	if a.Audit.File == auditOff {
 		return nil
 	}
-	return selfservice.AuditFiles(os.DirFS(filepath.Dir(a.Audit.File)), filepath.Base(a.Audit.File))
+	name := filepath.Base(a.Audit.File)
+	return selfservice.AuditFiles(audit.Set{FS: os.DirFS(filepath.Dir(a.Audit.File)), Names: []string{name, audit.DenialsName(name)}})
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 	"github.com/crumbgate/crumbgate/gateway/live"
 	"github.com/crumbgate/crumbgate/gateway/token"
@@ -39,7 +38,7 @@ type sharedDirectory struct {
 	app     atomic.Pointer[App] // of the newest configuration
 	emitter *emitter
 
-	audit    atomic.Pointer[audit.Log] // nil if nothing is audited
+	audit    atomic.Pointer[auditLogs] // nil if nothing is audited
 	ready    atomic.Bool               // audit is what the configuration says
 	auditing sync.Mutex                // guards auditAs, and the change of audit
 	auditAs  Audit
@@ -62,7 +61,7 @@ func (s *sharedDirectory) Destruct() error {
 // all that the directory still has to tell.
 type auditedStore struct {
 	storage.Store
-	log *atomic.Pointer[audit.Log]
+	log *atomic.Pointer[auditLogs]
 }
 
 func (s auditedStore) Close() error {

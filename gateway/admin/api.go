@@ -345,9 +345,12 @@ type AuditStatus struct {
 	// Head is the last line that is on disk, as number and hash. Kept elsewhere, it lets
 	// lines that are cut off at the end be missed.
 	Head    string `json:"head,omitempty"`
-	Dropped uint64 `json:"dropped"`         // events that could not be written since the start
-	Waiting int    `json:"waiting"`         // lines of changes that are stored and that the log does not have yet
-	Error   string `json:"error,omitempty"` // why the log can't be written now
+	Dropped uint64 `json:"dropped"` // events that could not be written since the start
+	// Denials is the file in which denials are noted, and DenialsHead its last line.
+	Denials     string `json:"denials,omitempty"`
+	DenialsHead string `json:"denials_head,omitempty"`
+	Waiting     int    `json:"waiting"`         // lines of changes that are stored and that the log does not have yet
+	Error       string `json:"error,omitempty"` // why the log can't be written now
 }
 
 // Health is the answer of a gateway that can look up tokens.

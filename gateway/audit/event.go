@@ -77,6 +77,9 @@ type Event struct {
 	// the store.
 	Change uuid.UUID
 
+	// Count is how many events the line stands for, which are not written singly. 0: one.
+	Count uint64
+
 	// Through is of LogRemoved: the highest seq that was removed.
 	Through uint64
 }

@@ -347,17 +347,28 @@ func (l *Log) removeOld() error {
 	if err != nil {
 		return err
 	}
-	if l.o.Keep == 0 || len(old) <= l.o.Keep {
+	doomed := 0
+	if l.o.Keep > 0 {
+		doomed = max(0, len(old)-l.o.Keep)
+	}
+	for l.o.KeepFor > 0 && doomed < len(old)-1 {
+		// The time of its last line, unless a copy was put back, which is kept for longer.
+		info, err := os.Stat(asideName(l.path, old[doomed]))
+		if err != nil || time.Since(info.ModTime()) < l.o.KeepFor {
+			break
+		}
+		doomed++
+	}
+	if doomed == 0 {
 		return nil
 	}
-	doomed := old[:len(old)-l.o.Keep]
-	through := old[len(doomed)] - 1
+	through := old[doomed] - 1
 	e := Event{Time: time.Now(), Kind: LogRemoved, Via: ViaGateway, Through: through,
-		Reason: fmt.Sprintf("lines up to %d, %d files: %d are kept", through, len(doomed), l.o.Keep)}
+		Reason: fmt.Sprintf("lines up to %d, %d files: %d are kept", through, doomed, len(old)-doomed)}
 	if _, err := l.write([]pending{{events: one(e), own: true}}); err != nil {
 		return err
 	}
-	for _, first := range doomed {
+	for _, first := range old[:doomed] {
 		err = errors.Join(err, os.Remove(asideName(l.path, first)))
 	}
 	return err

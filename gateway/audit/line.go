@@ -46,6 +46,7 @@ type lineJSON struct {
 	Method    string    `json:"method,omitempty"`
 	Through   uint64    `json:"through,omitempty"`
 	Missing   uint64    `json:"missing,omitempty"`
+	Count     uint64    `json:"count,omitempty"`
 	Change    uuid.UUID `json:"change,omitzero"`
 	Prev      string    `json:"prev"`
 }
@@ -106,7 +107,7 @@ func (c *encoder) append(b []byte, prev Head, e Event, missing uint64) ([]byte, 
 	err := j.Encode(lineJSON{
 		Time: at, Seq: prev.Seq + 1, Kind: e.Kind, Failed: e.Failed, Actor: e.Actor, Via: e.Via,
 		Client: e.Client, TokenID: e.TokenID, Owner: e.Owner, TokenName: e.TokenName, Before: e.Before, After: e.After,
-		Reason: e.Reason, PathClass: e.PathClass, Method: e.Method, Through: e.Through, Missing: missing, Change: e.Change, Prev: prev.Hash,
+		Reason: e.Reason, PathClass: e.PathClass, Method: e.Method, Through: e.Through, Missing: missing, Count: e.Count, Change: e.Change, Prev: prev.Hash,
 	})
 	if err != nil {
 		panic(err) // texts and numbers always encode
@@ -254,6 +255,6 @@ func parseRecord(line []byte) (Record, error) {
 	return Record{Seq: j.Seq, Missing: j.Missing, Line: string(line), Event: Event{
 		Time: at, Kind: j.Kind, Failed: j.Failed, Actor: j.Actor, Via: j.Via, Client: j.Client, TokenID: j.TokenID, Owner: j.Owner,
 		TokenName: j.TokenName, Before: j.Before, After: j.After, Reason: j.Reason, PathClass: j.PathClass, Method: j.Method,
-		Through: j.Through, Change: j.Change,
+		Through: j.Through, Count: j.Count, Change: j.Change,
 	}}, nil
 }

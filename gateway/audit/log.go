@@ -39,12 +39,15 @@ type Sizes struct {
 
 	// Keep is how many files that were put aside are kept. 0 means all.
 	Keep int
+
+	// KeepFor is for how long a file is kept after it was put aside. 0 means for ever.
+	KeepFor time.Duration
 }
 
 // defaulted returns the sizes that are meant, or what is wrong with them.
 func (s Sizes) defaulted() (Sizes, error) {
-	if s.MaxSize < 0 || s.Keep < 0 {
-		return s, fmt.Errorf("the size %d and the number of files %d can't be negative", s.MaxSize, s.Keep)
+	if s.MaxSize < 0 || s.Keep < 0 || s.KeepFor < 0 {
+		return s, fmt.Errorf("the size %d, the number of files %d and the time %v can't be negative", s.MaxSize, s.Keep, s.KeepFor)
 	}
 	if s.MaxSize == 0 {
 		s.MaxSize = 64 << 20

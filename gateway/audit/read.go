@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -174,6 +175,145 @@ func Find(ctx context.Context, fsys fs.FS, name string, filter Filter) iter.Seq2
 		}, func(r Record, err error) bool {
 			return err == nil && !filter.match(&r) || yield(r, err)
 		})
+	}
+}
+
+// A Set is the logs of one gateway, to be read as one. Changes come first, then denials.
+type Set struct {
+	FS    fs.FS
+	Names []string // the newest file of each log, paths with slashes
+}
+
+// DenialsName returns the name of the log of denials that belongs to a log.
+func DenialsName(name string) string {
+	stem, ext := splitName(name)
+	return stem + ".denials" + ext
+}
+
+// SetOf returns the log with the newest file name and its log of denials, if there is one.
+func SetOf(fsys fs.FS, name string) Set {
+	s := Set{fsys, []string{name}}
+	if _, err := fs.Stat(fsys, DenialsName(name)); err == nil {
+		s.Names = append(s.Names, DenialsName(name))
+	}
+	return s
+}
+
+// Find yields the events of all logs that a filter matches, in the order of their times.
+func (s Set) Find(ctx context.Context, filter Filter) iter.Seq2[Record, error] {
+	all := make([]iter.Seq2[Record, error], len(s.Names))
+	for i, name := range s.Names {
+		all[i] = Find(ctx, s.FS, name, filter)
+	}
+	return merge(all)
+}
+
+// Tail yields the last n events of all logs. If it is to follow, it then waits for new ones,
+// until ctx ends.
+func (s Set) Tail(ctx context.Context, n int, follow bool) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		var last []recordOrError
+		all := make([]iter.Seq2[Record, error], len(s.Names))
+		for i, name := range s.Names {
+			all[i] = Tail(ctx, s.FS, name, n, false)
+		}
+		seen := make(map[string]uint64, len(s.Names)) // the last line that was read, by log
+		for i, name := range s.Names {
+			tail := all[i]
+			all[i] = func(yield func(Record, error) bool) {
+				for r, err := range tail {
+					seen[name] = max(seen[name], r.Seq)
+					if !yield(r, err) {
+						return
+					}
+				}
+			}
+		}
+		for r, err := range merge(all) {
+			last = append(last, recordOrError{r, err})
+		}
+		for _, r := range last[max(0, len(last)-n):] {
+			if !yield(r.Record, r.error) {
+				return
+			}
+		}
+		if !follow {
+			return
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		come := make(chan recordOrError)
+		var following sync.WaitGroup
+		defer following.Wait()
+		defer cancel()
+		for _, name := range s.Names {
+			following.Go(func() {
+				// Some lines before the ones to come, as more may have come since.
+				for r, err := range Tail(ctx, s.FS, name, max(n, followBack), true) {
+					if err == nil && r.Seq <= seen[name] {
+						continue
+					}
+					select {
+					case come <- recordOrError{r, err}:
+					case <-ctx.Done():
+						return
+					}
+				}
+			})
+		}
+		for {
+			select {
+			case r := <-come:
+				if !yield(r.Record, r.error) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// followBack is how many lines Tail reads again when it begins to follow.
+const followBack = 1000
+
+type recordOrError struct {
+	Record
+	error
+}
+
+// merge yields the records of several logs in the order of their times.
+func merge(all []iter.Seq2[Record, error]) iter.Seq2[Record, error] {
+	if len(all) == 1 {
+		return all[0]
+	}
+	return func(yield func(Record, error) bool) {
+		type source struct {
+			next func() (Record, error, bool)
+			head recordOrError
+		}
+		var sources []*source
+		advance := func(s *source) bool {
+			r, err, ok := s.next()
+			s.head = recordOrError{r, err}
+			return ok
+		}
+		for _, seq := range all {
+			next, stop := iter.Pull2(seq)
+			defer stop()
+			if s := (&source{next: next}); advance(s) {
+				sources = append(sources, s)
+			}
+		}
+		for len(sources) > 0 {
+			// An error has no time and so comes first.
+			first := slices.MinFunc(sources, func(a, b *source) int { return a.head.Time.Compare(b.head.Time) })
+			if !yield(first.head.Record, first.head.error) {
+				return
+			}
+			if !advance(first) {
+				sources = slices.DeleteFunc(sources, func(s *source) bool { return s == first })
+			}
+		}
 	}
 }
 

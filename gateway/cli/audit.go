@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,8 +37,9 @@ the gateway, or where copies of them are (--file).`,
 
 // An auditSource is a log to be read.
 type auditSource struct {
-	dir, name string
-	head      audit.Head // as the gateway says; the zero Head if it was not asked
+	logs audit.Set
+	// heads are the last lines as the gateway says, of each log; empty if it was not asked.
+	heads []audit.Head
 }
 
 // auditFlags adds the flags by which a command finds the log: a file, or the gateway
@@ -47,7 +49,10 @@ func (e *Env) auditFlags(cmd *cobra.Command) (find func(context.Context) (auditS
 	file := cmd.Flags().String("file", "", "newest file of the log (default: as the running gateway says)")
 	return func(ctx context.Context) (auditSource, error) {
 		if *file != "" {
-			return auditSource{dir: filepath.Dir(*file), name: filepath.Base(*file)}, nil
+			if _, err := os.Stat(*file); err != nil {
+				return auditSource{}, fmt.Errorf("reading the audit log: %w", err)
+			}
+			return auditSource{logs: audit.SetOf(os.DirFS(filepath.Dir(*file)), filepath.Base(*file))}, nil
 		}
 		client, err := dial()
 		if err != nil {
@@ -60,11 +65,18 @@ func (e *Env) auditFlags(cmd *cobra.Command) (find func(context.Context) (auditS
 		if status.File == "" {
 			return auditSource{}, errors.New("this gateway notes nothing: its setting audit is off")
 		}
-		head, err := audit.ParseHead(status.Head)
-		if err != nil {
-			return auditSource{}, err
+		source := auditSource{logs: audit.Set{FS: os.DirFS(filepath.Dir(status.File))}}
+		for _, log := range []struct{ file, head string }{{status.File, status.Head}, {status.Denials, status.DenialsHead}} {
+			if log.file == "" {
+				continue
+			}
+			head, err := audit.ParseHead(log.head)
+			if err != nil {
+				return auditSource{}, err
+			}
+			source.logs.Names, source.heads = append(source.logs.Names, filepath.Base(log.file)), append(source.heads, head)
 		}
-		return auditSource{filepath.Dir(status.File), filepath.Base(status.File), head}, nil
+		return source, nil
 	}
 }
 
@@ -122,23 +134,53 @@ The exit status is 0 if nothing is wrong and 1 if something is.`,
 		if err != nil {
 			return err
 		}
-		if *headText == "" {
-			options.Head = source.head
-		}
-		report, err := audit.Verify(ctx, os.DirFS(source.dir), source.name, options)
-		if err != nil {
-			return err
+		reports := make([]audit.Report, len(source.logs.Names))
+		for i, name := range source.logs.Names {
+			switch {
+			case i > 0 && source.heads == nil:
+				options.Head = audit.Head{} // that of --head is the changes'
+			case *headText == "" && source.heads != nil, i > 0:
+				options.Head = source.heads[i]
+			}
+			if reports[i], err = audit.Verify(ctx, source.logs.FS, name, options); err != nil {
+				return err
+			}
 		}
 		if *asJSON {
-			return e.printJSON(report)
+			all := auditReports{Report: reports[0]}
+			if len(reports) > 1 {
+				all.Denials = &reports[1]
+			}
+			return e.printJSON(all)
 		}
-		return e.printAuditReport(report)
+		return e.printAuditReports(source.logs.Names, reports)
 	})
 }
 
-func (e *Env) printAuditReport(r audit.Report) error {
+// auditReports are what verify prints as JSON.
+type auditReports struct {
+	audit.Report
+	Denials *audit.Report `json:",omitempty"`
+}
+
+func (e *Env) printAuditReports(names []string, reports []audit.Report) error {
+	for i, r := range reports {
+		if i > 0 {
+			if err := e.printf("\n"); err != nil {
+				return err
+			}
+		}
+		if err := e.printAuditReport(names[i], r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Env) printAuditReport(name string, r audit.Report) error {
 	t := &table{out: e.Stdout}
 	rows := [][]string{
+		{"File:", name},
 		{"Lines:", fmt.Sprintf("%s in %s, nothing is wrong with them", humanize.Comma(int64(r.Lines)), english.Plural(r.Files, "file", ""))},
 		{"From:", e.when(admin.Time(r.First.Unix()))},
 		{"To:", e.when(admin.Time(r.Last.Unix()))},
@@ -189,7 +231,7 @@ func (e *Env) auditTail() *cobra.Command {
 		}
 		ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 		defer stop()
-		return e.printAudit(audit.Tail(ctx, os.DirFS(source.dir), source.name, *lines, *follow), *asJSON)
+		return e.printAudit(source.logs.Tail(ctx, *lines, *follow), *asJSON)
 	})
 }
 
@@ -247,7 +289,7 @@ with a dot stands for all that begin so. Times are dates (2026-11-01) or moments
 		if err != nil {
 			return err
 		}
-		return e.printAudit(audit.Find(ctx, os.DirFS(source.dir), source.name, filter), *asJSON)
+		return e.printAudit(source.logs.Find(ctx, filter), *asJSON)
 	})
 }
 
@@ -317,6 +359,9 @@ func (e *Env) auditLine(r audit.Record) string {
 	add("reason", r.Reason)
 	add("before", r.Before)
 	add("detail", r.After)
+	if r.Count > 0 {
+		add("count", strconv.FormatUint(r.Count, 10))
+	}
 	if r.Missing > 0 {
 		parts = append(parts, fmt.Sprintf("(%d before it could not be written)", r.Missing))
 	}

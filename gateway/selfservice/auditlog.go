@@ -3,7 +3,7 @@ package selfservice
 import (
 	"cmp"
 	"context"
-	"io/fs"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -16,15 +16,14 @@ import (
 // auditWait bounds how long the audit log is searched, which may have many files.
 const auditWait = 15 * time.Second
 
-// AuditFiles returns what reads entries of an audit log that is written to files, for
-// Config.Audit.
-func AuditFiles(fsys fs.FS, name string) func(context.Context, AuditQuery) ([]AuditEntry, error) {
+// AuditFiles returns what reads entries of the audit logs, for Config.Audit.
+func AuditFiles(logs audit.Set) func(context.Context, AuditQuery) ([]AuditEntry, error) {
 	return func(ctx context.Context, q AuditQuery) ([]AuditEntry, error) {
 		ctx, cancel := context.WithTimeout(ctx, auditWait)
 		defer cancel()
-		found := audit.Find(ctx, fsys, name, audit.Filter{TokenID: q.Token, Owner: string(q.Owner), Kind: audit.Kind(q.Kind)})
+		found := logs.Find(ctx, audit.Filter{TokenID: q.Token, Owner: string(q.Owner), Kind: audit.Kind(q.Kind)})
 		if q.Token == uuid.Nil && q.Owner == "" && q.Kind == "" {
-			found = audit.Tail(ctx, fsys, name, q.Limit, false) // from near the end
+			found = logs.Tail(ctx, q.Limit, false) // from near the end
 		}
 		var last []AuditEntry
 		for r, err := range found {
@@ -47,6 +46,9 @@ func AuditFiles(fsys fs.FS, name string) func(context.Context, AuditQuery) ([]Au
 
 func auditEntry(r audit.Record) AuditEntry {
 	detail := []string{r.Reason}
+	if r.Count > 1 {
+		detail = append(detail, fmt.Sprintf("(%d times)", r.Count))
+	}
 	if r.Before != "" || r.After != "" {
 		detail = append(detail, cmp.Or(r.Before, "–")+" → "+cmp.Or(r.After, "–"))
 	}

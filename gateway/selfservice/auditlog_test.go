@@ -34,7 +34,7 @@ func TestAuditFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	read := selfservice.AuditFiles(os.DirFS(dir), "audit.log")
+	read := selfservice.AuditFiles(audit.SetOf(os.DirFS(dir), "audit.log"))
 	tests := []struct {
 		name  string
 		query selfservice.AuditQuery
@@ -65,7 +65,7 @@ func TestAuditFiles(t *testing.T) {
 			}
 		})
 	}
-	if _, err := selfservice.AuditFiles(os.DirFS(dir), "elsewhere.log")(t.Context(), tests[0].query); err == nil {
+	if _, err := selfservice.AuditFiles(audit.SetOf(os.DirFS(dir), "elsewhere.log"))(t.Context(), tests[0].query); err == nil {
 		t.Error("a log that is not there has no error")
 	}
 }

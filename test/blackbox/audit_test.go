@@ -1,0 +1,97 @@
+package blackbox_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/crumbgate/crumbgate/gateway/audit"
+	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
+	"github.com/crumbgate/crumbgate/internal/gatewaytest"
+)
+
+// auditLog is the file of a gateway's changes.
+func auditLog(g *gatewaytest.Gateway) string {
+	return strings.TrimSuffix(g.Store, "tokens.db") + "audit.log"
+}
+
+// flood sends n anonymous requests, which are denied.
+func flood(t *testing.T, g *gatewaytest.Gateway, n int) {
+	t.Helper()
+	const clients = 8
+	var sending sync.WaitGroup
+	for range clients {
+		sending.Go(func() {
+			for range n / clients {
+				resp, err := gatewaytest.Client.Get(g.URL + "/api/json")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = resp.Body.Close()
+				if resp.StatusCode != http.StatusUnauthorized {
+					t.Errorf("an anonymous request: %s", resp.Status)
+				}
+			}
+		})
+	}
+	sending.Wait()
+}
+
+// TestStrangersCannotPushChangesOut: a flood of denied requests is a few lines in a file of
+// its own. The commands and their sums show both files as one log.
+func TestStrangersCannotPushChangesOut(t *testing.T) {
+	_, url := jenkinstest.Start(t, jenkinstest.Config{})
+	small := strings.Replace(gatewaytest.Smallest, "storage bbolt {$STORE}", "storage bbolt {$STORE}\n\t\taudit {\n\t\t\tdenials {\n\t\t\t\tmax_size 4KiB\n\t\t\t\tkeep 1\n\t\t\t}\n\t\t}", 1)
+	g := gatewaytest.Start(t, url, small)
+	g.CreateToken(t, "alice", "ci")
+	const requests = 8000
+	flood(t, g, requests)
+	g.Stop(t)
+	changes, err := os.ReadFile(auditLog(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(changes, []byte("request.")) || !bytes.Contains(changes, []byte("token.created")) {
+		t.Errorf("the log of changes is %s", changes)
+	}
+	denials, err := os.ReadFile(audit.DenialsName(auditLog(g)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d requests wrote %d lines of denials", requests, bytes.Count(denials, []byte("\n")))
+	r := g.Run(t, "crumbgate", "audit", "find", "--file", auditLog(g), "--json", "--since", "2000-01-01")
+	total, created := uint64(0), 0
+	for line := range strings.Lines(r.Stdout) {
+		var record struct {
+			Kind  string
+			Count uint64
+		}
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Fatal(err)
+		}
+		switch record.Kind {
+		case "request.denied":
+			total += max(record.Count, 1)
+		case "token.created":
+			created++
+		}
+	}
+	if total != requests || created != 1 {
+		t.Errorf("audit find shows %d denials and %d created tokens, want %d and 1: %+v", total, created, requests, r)
+	}
+	if r := g.Run(t, "crumbgate", "audit", "verify", "--file", auditLog(g)); r.Status != 0 || !strings.Contains(r.Stdout, "audit.denials.log") {
+		t.Errorf("audit verify: %+v", r)
+	}
+	// A change of the other file is found, too.
+	if err := os.WriteFile(audit.DenialsName(auditLog(g)), bytes.Replace(denials, []byte("127.0.0.1"), []byte("127.0.0.2"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := g.Run(t, "crumbgate", "audit", "verify", "--file", auditLog(g)); r.Status != 1 || !strings.Contains(r.Stderr, "audit.denials.log, line") {
+		t.Errorf("audit verify of changed denials: %+v", r)
+	}
+}
