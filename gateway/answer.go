@@ -70,7 +70,8 @@ func (a *answerWriter) WriteHeader(status int) {
 			redirect(h, a.signOut)
 			status = http.StatusFound
 		}
-		a.page = a.visit != nil && status == http.StatusOK && h.Get("X-Jenkins") != "" && strings.HasPrefix(h.Get("Content-Type"), "text/html")
+		// Whatever its status: the form to build with parameters is a page of status 405.
+		a.page = a.visit != nil && status/100 != 1 && status/100 != 3 && h.Get("X-Jenkins") != "" && strings.HasPrefix(h.Get("Content-Type"), "text/html")
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
