@@ -389,7 +389,11 @@ func (f *forward) remember(s *crumb.Session) {
 		p.owners.SetIfAbsent(sessionID(f.cookies.session), id)
 	}
 	if s.Crumb != "" {
-		p.seen.Set(seenCrumb{id, sha256.Sum256([]byte(s.Crumb))}, f.gate.Now().Unix())
+		session := f.cookies.session
+		if s.SetCookie != nil {
+			session = s.Pairs()
+		}
+		p.seen.Set(seenCrumb{id, s.Sum(s.Crumb)}, sighting{f.gate.Now().Unix(), session})
 	}
 }
 

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -24,8 +23,8 @@ type people struct {
 	broker *crumb.Broker // what Jenkins says of the sessions that they present
 	// owners are the users of sessions, by sessionID.
 	owners *otter.Cache[string, user.ID]
-	// seen are crumbs that Jenkins has given to a user, and when, in Unix seconds.
-	seen *otter.Cache[seenCrumb, int64]
+	// seen are crumbs that Jenkins has given to a user.
+	seen *otter.Cache[seenCrumb, sighting]
 	// sessionCookie is the name that Jenkins gives to its session until its next
 	// start, nil if no answer has told yet.
 	sessionCookie atomic.Pointer[string]
@@ -36,7 +35,14 @@ type people struct {
 
 type seenCrumb struct {
 	user user.ID
-	sum  [sha256.Size]byte
+	sum  [sha256.Size]byte // see crumb.Session.Sum
+}
+
+// A sighting says when Jenkins has given a crumb, in Unix seconds, and in which session, as in
+// clientCookies.
+type sighting struct {
+	at      int64
+	session string
 }
 
 func newPeople(c *Config) (*people, error) {
@@ -48,7 +54,7 @@ func newPeople(c *Config) (*people, error) {
 	if p.owners, err = otter.New(&otter.Options[string, user.ID]{MaximumSize: c.MaxSessions}); err != nil {
 		return nil, fmt.Errorf("making the cache of session owners: %w", err)
 	}
-	if p.seen, err = otter.New(&otter.Options[seenCrumb, int64]{MaximumSize: c.MaxSessions}); err != nil {
+	if p.seen, err = otter.New(&otter.Options[seenCrumb, sighting]{MaximumSize: c.MaxSessions}); err != nil {
 		return nil, fmt.Errorf("making the cache of crumbs: %w", err)
 	}
 	return p, nil
@@ -132,9 +138,8 @@ type verified struct {
 	proof   proof
 }
 
-// verified verifies the crumb of a request, or answers it. With here it is not for
-// Jenkins: then what only Jenkins could tell needs a browser that vouches for the
-// page.
+// verified verifies the crumb of a request, or answers it. With here the request is not
+// for Jenkins, which then can't check the crumb.
 func (f *forward) verified(w http.ResponseWriter, r *http.Request, body *replayBody, here bool) (v verified, ok bool) {
 	g := f.gate
 	session, err := f.jenkins(r, nil, false)
@@ -155,7 +160,7 @@ func (f *forward) verified(w http.ResponseWriter, r *http.Request, body *replayB
 			p, reason, err = f.prove(r, text, session)
 		}
 	}
-	if here && reason == "" && p == proofTheirs && !g.provesOrigin(r) {
+	if here && reason == "" && p == proofTheirs {
 		reason = ReasonCrumb
 	}
 	if reason != "" {
@@ -173,9 +178,10 @@ const (
 	_ proof = iota
 	// proofOwn is a crumb that the gate has issued for this user and session.
 	proofOwn
-	// proofJenkins is the crumb that Jenkins has for them.
+	// proofJenkins is the crumb that Jenkins has for them, or has had in this session.
 	proofJenkins
-	// proofTheirs is a crumb of which Jenkins alone can tell.
+	// proofTheirs is a crumb of which Jenkins alone can tell, on a request on which it
+	// will check the crumb.
 	proofTheirs
 	// proofOnce is a crumb that was once this user's, on a request for which the
 	// browser vouches that a page of this site made it.
@@ -204,13 +210,16 @@ func (f *forward) prove(r *http.Request, text string, s *crumb.Session) (proof, 
 		return proofJenkins, "", nil
 	case text == "":
 		return 0, ReasonNoCrumb, nil
-	case s.SetCookie == nil && equalCrumb(s, text):
+	case s.SetCookie == nil && s.Matches(text):
 		return proofJenkins, "", nil
 	}
-	given, seen := g.people.seen.GetIfPresent(seenCrumb{id, sha256.Sum256([]byte(text))})
-	seen = seen && g.Now().Unix() < given+int64(g.CrumbLifetime.Seconds())
+	given, seen := g.people.seen.GetIfPresent(seenCrumb{id, s.Sum(text)})
+	seen = seen && g.Now().Unix() < given.at+int64(g.CrumbLifetime.Seconds())
+	current := s.Masks() && s.SetCookie == nil && f.cookies.session != "" // of such an issuer a session has many crumbs
 	switch {
-	case !seen && standing != crumb.OtherSession && s.Masks() && s.SetCookie == nil:
+	case seen && current && given.session == f.cookies.session:
+		return proofJenkins, "", nil
+	case !seen && standing != crumb.OtherSession && current && r.Method == http.MethodPost && g.openings.CheckedByJenkins(f.route.path):
 		return proofTheirs, "", nil
 	case !seen && standing != crumb.OtherSession:
 		return 0, ReasonCrumb, nil
@@ -218,10 +227,6 @@ func (f *forward) prove(r *http.Request, text string, s *crumb.Session) (proof, 
 		return proofOnce, "", nil
 	}
 	return 0, ReasonCrumbSession, nil
-}
-
-func equalCrumb(s *crumb.Session, text string) bool {
-	return subtle.ConstantTimeCompare([]byte(s.Crumb), []byte(text)) == 1
 }
 
 // crumbFields are the names under which a client can have sent its crumb: what
@@ -302,12 +307,13 @@ func (f *forward) issueOwn(w http.ResponseWriter, s *crumb.Session) (string, err
 const maxLearners = 8
 
 // learn asks Jenkins for the crumb of a page that has just been sent, so that it is
-// known when the page is used after Jenkins has been restarted. It does so in the
-// background, and not at all if there is much to do: nothing depends on it but
-// that.
+// known when the page is used after Jenkins has been restarted. Of an issuer that gives
+// another crumb each time it asks for each page, since the gateway itself has to verify the crumb
+// of a DELETE. It does so in the background, and not at all if there is much to do.
 func (f *forward) learn(r *http.Request) {
 	g := f.gate
-	if f.cookies.session == "" || g.people.broker.Cached(f.key()) != nil {
+	known := g.people.broker.Cached(f.key())
+	if f.cookies.session == "" || known != nil && !known.Masks() {
 		return
 	}
 	select {
@@ -319,7 +325,7 @@ func (f *forward) learn(r *http.Request) {
 	ctx := context.WithoutCancel(r.Context()) // the request ends now
 	g.people.learning.Go(func() {
 		defer func() { <-g.people.learners }()
-		if _, err := f.share(ctx, nil, false, ask); err != nil {
+		if _, err := f.share(ctx, known, false, ask); err != nil {
 			g.Log.Debug("no crumb for a page ahead of its use", "error", err)
 		}
 	})

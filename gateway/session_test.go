@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync"
@@ -259,8 +260,8 @@ func TestCrumbsThatDoNotCount(t *testing.T) {
 	}
 }
 
-// TestStrictIssuer: of a masked crumb Jenkins alone can tell, so the request goes
-// on as it came.
+// TestStrictIssuer: a masked crumb is compared without its mask. Of one that the gateway
+// does not know Jenkins alone can tell, so that a POST goes on as it came.
 func TestStrictIssuer(t *testing.T) {
 	s := newPeopleSite(t, options{jenkins: jenkinstest.Config{Strict: jenkinstest.DefaultStrictIssuer()}})
 	bob, eve := s.browser("bob"), s.browser("eve")
@@ -277,8 +278,8 @@ func TestStrictIssuer(t *testing.T) {
 		given   string // the header that Jenkins got, "" for none
 		status  int
 	}{
-		{"of the page", []string{"Jenkins-Crumb: " + page}, "x=1", jenkinstest.CrumbValid, page, 201},
-		{"of the page, in a form", nil, form.Replace("x=1&Jenkins-Crumb=%"), jenkinstest.CrumbValid, "", 201},
+		{"of the page", []string{"Jenkins-Crumb: " + page}, "x=1", jenkinstest.CrumbValid, "of Jenkins", 201},
+		{"of the page, in a form", nil, form.Replace("x=1&Jenkins-Crumb=%"), jenkinstest.CrumbValid, "of Jenkins", 201},
 		{"wrong", []string{"Jenkins-Crumb: " + strings.Repeat("0", 128)}, "x=1", jenkinstest.CrumbInvalid, strings.Repeat("0", 128), 403},
 		{"wrong, in a form", nil, "Jenkins-Crumb=wrong", jenkinstest.CrumbInvalid, "", 403},
 		{"another's", []string{"Jenkins-Crumb: " + evesPage}, "x=1", jenkinstest.CrumbInvalid, evesPage, 403},
@@ -313,7 +314,7 @@ func TestStrictIssuer(t *testing.T) {
 	})
 	t.Run("without the session", func(t *testing.T) {
 		s.jenkins.ResetRequests()
-		s.refusedWith(s.browser("bob").build(sameOrigin, "Jenkins-Crumb: "+page), 403, gateway.ReasonCrumb)
+		s.refusedWith(s.browser("bob").build(sameOrigin, "Jenkins-Crumb: "+page), 403, gateway.ReasonCrumbSession)
 	})
 	t.Run("after a restart", func(t *testing.T) {
 		s.jenkins.Restart()
@@ -326,6 +327,85 @@ func TestStrictIssuer(t *testing.T) {
 			t.Errorf("a crumb of the page: the client got\n%s", a.dump())
 		}
 	})
+}
+
+// TestStrictIssuerOnWhatJenkinsDoesNotCheck: where Jenkins looks at no crumb, the gateway lets none
+// pass that it can't verify itself. It knows the crumbs of earlier time steps that Jenkins gave
+// to this session.
+func TestStrictIssuerOnWhatJenkinsDoesNotCheck(t *testing.T) {
+	var passed atomic.Int64
+	now := func() time.Time { return start.Add(time.Duration(passed.Load())) }
+	strict := jenkinstest.DefaultStrictIssuer()
+	strict.Now = now
+	s := newPeopleSite(t, options{jenkins: jenkinstest.Config{Strict: strict}, gate: func(c *gateway.Config) { c.Now = now }})
+	bob, eve, elsewhere := s.browser("bob"), s.browser("eve"), s.browser("bob")
+	// shown is a page whose crumb the gateway has learned by itself.
+	shown := func(b *browser) string {
+		before := s.jenkins.CrumbFetches()
+		text := inPage.FindStringSubmatch(b.send("GET", "/", nil, "Accept: text/html").body)[1]
+		for deadline := time.Now().Add(time.Minute); s.jenkins.CrumbFetches() == before; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("Jenkins was not asked for the crumb of the page")
+			}
+		}
+		b.own() // waits until the gateway knows it, too
+		return text
+	}
+	first := shown(bob)
+	evesPage, anotherSession := shown(eve), shown(elsewhere)
+	passed.Add(int64(7 * time.Minute))
+	second := shown(bob)
+	passed.Add(int64(7 * time.Minute))
+	third := shown(bob)
+	passed.Add(int64(7 * time.Minute))
+	missed := s.askJenkins("bob", bob.cookie()) // in a step in which the gateway asks for none
+	passed.Add(int64(7 * time.Minute))
+	shown(bob)
+
+	type what struct {
+		method, path string
+		status       int // with a crumb that verifies
+	}
+	for _, w := range []what{{"DELETE", "/job/none/", 404}, {"PUT", "/job/none/", 404}, {"PATCH", "/job/none/", 404}, {"POST", "/github-webhook/", 200}, {"POST", "/generic-webhook-trigger/invoke", 200}} {
+		for name, text := range map[string]string{"of the first page": first, "of the second": second, "of the third": third} {
+			s.jenkins.ResetRequests()
+			if a := bob.send(w.method, w.path, nil, sameOrigin, "Jenkins-Crumb: "+text); a.StatusCode != w.status {
+				t.Errorf("%s %s, crumb %s: the client got\n%s\nwant %d", w.method, w.path, name, a.dump(), w.status)
+			}
+		}
+		for name, text := range map[string]string{
+			"junk": "junk", "zeros": strings.Repeat("0", 128), "another user's": evesPage, "of another session": anotherSession, "that the gateway has not seen": missed,
+			"one digit changed": first[:127] + map[bool]string{true: "1", false: "0"}[first[127] == '0'],
+		} {
+			s.jenkins.ResetRequests()
+			a := bob.send(w.method, w.path, nil, sameOrigin, "Jenkins-Crumb: "+text)
+			reason := gateway.ReasonCrumb
+			if name == "of another session" {
+				reason = gateway.ReasonCrumbSession
+			}
+			s.refusedWith(a, 403, reason)
+		}
+	}
+	// A POST on which Jenkins checks the crumb is left to it.
+	s.jenkins.ResetRequests()
+	if a := bob.build(sameOrigin, "Jenkins-Crumb: "+missed); a.StatusCode != 201 {
+		t.Errorf("a POST with a crumb that Jenkins alone knows: the client got\n%s", a.dump())
+	}
+}
+
+// askJenkins fetches a crumb past the gateway.
+func (s *site) askJenkins(user, cookie string) string {
+	s.t.Helper()
+	r := httptest.NewRequest("GET", "/crumbIssuer/api/json", nil)
+	r.Header.Set("X-Forwarded-User", user)
+	r.Header.Set("Cookie", cookie)
+	w := httptest.NewRecorder()
+	s.jenkins.ServeHTTP(w, r)
+	var issued struct{ Crumb string }
+	if err := json.Unmarshal(w.Body.Bytes(), &issued); err != nil || issued.Crumb == "" {
+		s.t.Fatalf("Jenkins answered %d %s", w.Code, w.Body)
+	}
+	return issued.Crumb
 }
 
 // TestCSRFOff: Jenkins' pages have no crumb then, and the browser has to vouch for
@@ -565,20 +645,33 @@ func TestRefusalIsPassedOn(t *testing.T) {
 // TestPagesAreLearned: the crumb of a page is asked for when the page is sent, so
 // that it is known after a restart.
 func TestPagesAreLearned(t *testing.T) {
-	s := newPeopleSite(t, options{gate: refreshing})
-	bob := s.browser("bob")
-	page := inPage.FindStringSubmatch(bob.send("GET", "/", nil, "Accept: text/html").body)[1]
-	deadline := time.Now().Add(30 * time.Second)
-	for s.jenkins.CrumbFetches() == 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("Jenkins was not asked for the crumb of the page")
+	for issuer, strict := range map[string]*jenkinstest.StrictIssuer{"default issuer": nil, "strict issuer": jenkinstest.DefaultStrictIssuer()} {
+		for path, status := range map[string]int{"/": 200, "/job/parameters/build": 405, "/job/a/doDelete": 405, "/job/none/": 404} {
+			t.Run(issuer+", "+path, func(t *testing.T) {
+				s := newPeopleSite(t, options{jenkins: jenkinstest.Config{Strict: strict}, gate: refreshing})
+				if err := s.jenkins.AddJob("parameters", jenkinstest.ParameterizedXML); err != nil {
+					t.Fatal(err)
+				}
+				bob := s.browser("bob")
+				a := bob.send("GET", path, nil, "Accept: text/html")
+				found := inPage.FindStringSubmatch(a.body)
+				if a.StatusCode != status || found == nil {
+					t.Fatalf("the page is\n%s\nwant %d and a crumb", a.dump(), status)
+				}
+				deadline := time.Now().Add(30 * time.Second)
+				for s.jenkins.CrumbFetches() == 0 {
+					if time.Now().After(deadline) {
+						t.Fatal("Jenkins was not asked for the crumb of the page")
+					}
+					time.Sleep(time.Millisecond)
+				}
+				s.jenkins.Restart()
+				s.jenkins.ResetRequests()
+				if a := bob.build(sameOrigin, "Jenkins-Crumb: "+found[1]); a.StatusCode != 201 || s.refusals() > 1 {
+					t.Errorf("the client got\n%s\nafter %d refusals", a.dump(), s.refusals())
+				}
+			})
 		}
-		time.Sleep(time.Millisecond)
-	}
-	s.jenkins.Restart()
-	s.jenkins.ResetRequests()
-	if a := bob.build(sameOrigin, "Jenkins-Crumb: "+page); a.StatusCode != 201 || s.refusals() != 1 {
-		t.Errorf("the client got\n%s\nafter %d refusals", a.dump(), s.refusals())
 	}
 }
 

@@ -65,6 +65,10 @@ func (s *Session) SameSession(other *Session) bool {
 	return sessionPairs(s.Cookie) == sessionPairs(other.Cookie)
 }
 
+// Pairs returns the cookies of Jenkins' session, as they stand in a Cookie header; "" if
+// there are none.
+func (s *Session) Pairs() string { return sessionPairs(s.Cookie) }
+
 // steady reports whether the issuer of the crumb gives a session the same one each time.
 func (s *Session) steady() bool { return s.Crumb != "" && s.Class == defaultIssuer }
 

@@ -73,8 +73,14 @@ func signedIn(more string) string {
 // people is a world in which bob, carol and eve have signed in.
 func people(t *testing.T, caddyfile string) *world {
 	t.Helper()
+	return peopleOf(t, jenkinstest.Config{}, caddyfile)
+}
+
+// peopleOf is people before a Jenkins of another configuration.
+func peopleOf(t *testing.T, config jenkinstest.Config, caddyfile string) *world {
+	t.Helper()
 	sso := startSSO(t)
-	w := newWorldWith(t, jenkinstest.Config{}, caddyfile, func(w *world) {
+	w := newWorldWith(t, config, caddyfile, func(w *world) {
 		w.Env = append(w.Env, "SSO="+sso)
 		w.people, w.sso = true, sso
 	})
@@ -428,6 +434,44 @@ func TestCrumbs(t *testing.T) {
 		}
 	}
 	w.run(t, as.caller, attacks)
+}
+
+// TestCrumbsOfTheStrictIssuer: what Jenkins does not check arrives only with a crumb that the
+// gateway has verified itself, although the issuer masks its crumbs.
+func TestCrumbsOfTheStrictIssuer(t *testing.T) {
+	t.Parallel()
+	w := peopleOf(t, jenkinstest.Config{Strict: jenkinstest.DefaultStrictIssuer()}, signedIn(""))
+	bob, eve := w.signIn(t, "bob"), w.signIn(t, "eve")
+	inPage := func(v visit) string {
+		_, body := w.fetch(t, v, "/whoAmI/")
+		_, rest, _ := strings.Cut(string(body), `data-crumb-value="`)
+		text, _, _ := strings.Cut(rest, `"`)
+		if len(text) != 128 {
+			t.Fatalf("no masked crumb in the page: %.300s", body)
+		}
+		w.issue(t, v) // so that the gateway has asked for it
+		return text
+	}
+	page, evesPage := inPage(bob), inPage(eve)
+	head := func(method, path, crumb string) string {
+		return method + " " + path + " HTTP/1.1\nHost: {HOST}\nCookie: " + bob.cookie + "\nSec-Fetch-Site: same-origin\nJenkins-Crumb: " + crumb + "\n\n"
+	}
+	attacks := []attack{
+		{name: "as it should be, POST", h1: head("POST", "/quietDown", page), status: found, seen: "POST /quietDown"},
+		{name: "as it should be, DELETE", h1: head("DELETE", "/job/none/", page), status: []int{404}, seen: "DELETE /job/none/"},
+	}
+	for what, crumb := range map[string]string{
+		"junk": "junk", "another user's": evesPage, "another user's, of the gateway": eve.crumb, "zeros": strings.Repeat("0", 128), "cut": page[1:],
+		"one digit changed": flip(page[:1]) + page[1:], "halves swapped twice over": page + page, "seed alone": page[:64],
+	} {
+		for _, method := range []string{"DELETE", "PUT", "PATCH", "PROPPATCH", "post", "BREW"} {
+			attacks = append(attacks, attack{name: what + ", " + method, h1: head(method, "/job/none/", crumb), status: []int{400, 403}})
+		}
+		for _, path := range []string{"/gitea-webhook/post", "/project/x", "/generic-webhook-trigger/invoke", "/bitbucket-hook/", "/buildByToken/build?job=x&token=t"} {
+			attacks = append(attacks, attack{name: what + ", POST " + path, h1: head("POST", path, crumb), status: []int{400, 403}})
+		}
+	}
+	w.run(t, asPerson("bob", nil, bob).caller, attacks)
 }
 
 func swapCase(s string) string {
