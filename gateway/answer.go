@@ -66,7 +66,10 @@ func (a *answerWriter) WriteHeader(status int) {
 			return
 		}
 		a.cookies()
-		if a.signOut != "" && status != http.StatusSwitchingProtocols {
+		if status == http.StatusSwitchingProtocols || status >= http.StatusBadRequest {
+			a.signOut = "" // Jenkins has not ended its session, and says why
+		}
+		if a.signOut != "" {
 			redirect(h, a.signOut)
 			status = http.StatusFound
 		}
