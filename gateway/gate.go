@@ -455,7 +455,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 			return nil
 		}
 		if d.observed {
-			g.observe(r, d, addr)
+			if d.Uncovered {
+				g.letPass(r, d, addr)
+			}
+			w = &statusWriter{ResponseWriter: w, decided: d.observe}
 		}
 	}
 	g.Metrics.admitted[d.Class].Inc()
@@ -468,7 +471,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	switch d.Class {
 	case ClassToken:
 		if registry := g.Live(); registry != nil {
-			access := token.Access{Method: r.Method, Path: d.route.path, Query: r.URL.RawQuery, Addr: addr}
+			access := token.Access{Method: r.Method, Path: d.route.path, Query: r.URL.RawQuery, Addr: addr, Open: d.anonymous}
 			r = registry.Begin(&f.flight, d.Token, access, w, r, now)
 			defer func() {
 				if f.flight.End() {
@@ -487,18 +490,26 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	}
 }
 
-// observe notes what a token does whose scopes are being found.
-func (g *Gate) observe(r *http.Request, d Decision, addr string) {
-	d.Token.Observe(d.Need)
-	if !d.Uncovered {
-		return
-	}
+// letPass reports a request that goes on although the scopes of its token don't cover it.
+func (g *Gate) letPass(r *http.Request, d Decision, addr string) {
 	g.Metrics.uncovered.Inc()
 	g.Observed(r, d)
 	record := d.Token.Record()
 	g.Log.LogAttrs(context.Background(), slog.LevelInfo, "request not covered by the scopes of its token, which is observed",
 		slog.String("token_id", record.ID.String()), slog.String("owner", string(record.Owner)), slog.String("token_name", record.Name),
 		slog.String("needs", d.Need.String()), slog.String("client_addr", addr), slog.String("method", r.Method))
+}
+
+// observe notes what an observed token needs, from the status of Jenkins' answer. What
+// Jenkins refuses, does not have, or fails at is nothing that the token needs: otherwise
+// requests that Jenkins refuses would widen the scopes that are suggested.
+func (d *Decision) observe(status int) {
+	switch {
+	case status >= http.StatusInternalServerError:
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound:
+	default:
+		d.Token.Observe(d.Need)
+	}
 }
 
 // refuse answers a request that does not go on, and says why in the log.

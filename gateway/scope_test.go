@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -390,4 +391,33 @@ func counted(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	}
 	t.Fatalf("there is no %s", name)
 	return 0
+}
+
+// What Jenkins refuses or does not have is nothing that a token needs, however often it is
+// asked for; what Jenkins grants is counted.
+func TestObservedNeedsAreWhatJenkinsGrants(t *testing.T) {
+	s := newScopeSite(t, options{})
+	secret := s.tokenAs(token.Request{User: "alice", Expires: "never", Limits: &token.Limits{Scopes: []string{"read:nothing"}, Observe: true}})
+	auth := "Authorization: " + basicAuth("alice", secret)
+	for _, request := range []string{
+		"GET /job/hr/job/pay/config.xml", "POST /job/hr/job/a/build", "POST /job/hr/job/b/build", "POST /job/hr/job/c/build", "POST /job/hr/job/d/build",
+		"GET /job/nonesuch/api/json", "GET /nonesuch", "GET /job/team-a/job/app/99/consoleText", "GET /favicon.ico", "GET /login",
+	} {
+		s.request(request, auth)
+	}
+	for range 3 {
+		s.request("GET /job/team-a/job/app/api/json", auth)
+	}
+	s.request("POST /job/team-a/job/app/buildWithParameters BRANCH=x", auth)
+	digest, err := token.Parse(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]uint64)
+	for _, seen := range s.directory.Find(digest).Seen() {
+		got[seen.Need.String()] = seen.Count
+	}
+	if want := map[string]uint64{"read team-a/app": 3, "build team-a/app": 1}; !maps.Equal(got, want) {
+		t.Errorf("noted %v, want %v", got, want)
+	}
 }

@@ -75,6 +75,8 @@ func (f *forward) shadow(w http.ResponseWriter, r *http.Request) error {
 type statusWriter struct {
 	http.ResponseWriter
 	status int
+	// decided is called with the status, before the client has it; nil for nothing.
+	decided func(status int)
 }
 
 // Unwrap lets http.ResponseController reach the connection.
@@ -83,13 +85,16 @@ func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 func (s *statusWriter) WriteHeader(status int) {
 	if s.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		s.status = status
+		if s.decided != nil {
+			s.decided(status)
+		}
 	}
 	s.ResponseWriter.WriteHeader(status)
 }
 
 func (s *statusWriter) Write(p []byte) (int, error) {
 	if s.status == 0 {
-		s.status = http.StatusOK
+		s.WriteHeader(http.StatusOK)
 	}
 	return s.ResponseWriter.Write(p)
 }

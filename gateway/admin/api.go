@@ -30,7 +30,7 @@ import (
 //	POST   /crumbgate/tokens/{id}/suspend  StateRequest → Token
 //	POST   /crumbgate/tokens/{id}/resume   StateRequest → Token
 //	PATCH  /crumbgate/tokens/{id}/limits   LimitsUpdate → Token
-//	GET    /crumbgate/tokens/{id}/suggest  → Suggestion
+//	GET    /crumbgate/tokens/{id}/suggest  ?folders=true → Suggestion
 //	GET    /crumbgate/users?id=ID          → User
 //	PATCH  /crumbgate/users?id=ID          UserChange → User
 //	GET    /crumbgate/report               ?limit=N → Report
@@ -312,12 +312,21 @@ func (u *LimitsUpdate) apply(l Limits) Limits {
 	return l
 }
 
-// A Suggestion is what scopes a token needs for what it has been seen to do.
+// A Suggestion is what scopes a token needs for what it has been seen to do. It names
+// items one by one; with folders=true it has folder/* for four or more in one folder,
+// which covers items there that the token was not seen to use.
 type Suggestion struct {
 	Scopes  []string `json:"scopes"`
+	Seen    []Seen   `json:"seen"`    // how often each of these would have been needed
 	Now     []string `json:"now"`     // the scopes that it has
 	Observe bool     `json:"observe"` // whether it is still observed
 	Needs   int      `json:"needs"`   // how many different things it has been seen to do
+}
+
+// Seen is how many requests a scope would have covered.
+type Seen struct {
+	Scope    string `json:"scope"`
+	Requests uint64 `json:"requests"`
 }
 
 // CrumbKeys tells of the keys with which the gateway signs crumbs for people.

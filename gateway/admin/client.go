@@ -179,9 +179,14 @@ func (c *Client) LimitToken(ctx context.Context, id string, update LimitsUpdate)
 	return callOne[Token](ctx, c, http.MethodPatch, id, "/limits", update)
 }
 
-// SuggestScopes tells what scopes the token of an id needs.
+// SuggestScopes returns the scopes that the token of an id needs, item by item.
 func (c *Client) SuggestScopes(ctx context.Context, id string) (Suggestion, error) {
 	return callOne[Suggestion](ctx, c, http.MethodGet, id, "/suggest", nil)
+}
+
+// SuggestFolders returns the same, with folder/* for four or more items in one folder.
+func (c *Client) SuggestFolders(ctx context.Context, id string) (Suggestion, error) {
+	return callOne[Suggestion](ctx, c, http.MethodGet, id, "/suggest?folders=true", nil)
 }
 
 // Report tells what should be done about tokens, and lists the first few of each

@@ -358,8 +358,17 @@ func (h *handler) limit(w http.ResponseWriter, r *http.Request, d *token.Directo
 }
 
 func (h *handler) suggest(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
-	if _, err := query(r); err != nil {
+	params, err := query(r, "folders")
+	if err != nil {
 		return err
+	}
+	suggest := policy.Suggest
+	switch folders := params.Get("folders"); folders {
+	case "", "false":
+	case "true":
+		suggest = policy.SuggestFolders
+	default:
+		return errorf(token.ErrInvalid, "folders %q is neither true nor false", folders)
 	}
 	found, err := one(r, d)
 	if err != nil {
@@ -374,12 +383,29 @@ func (h *handler) suggest(w http.ResponseWriter, r *http.Request, d *token.Direc
 		return errorf(token.ErrConflict, "token %s isn't observed, so nobody knows what it does: give it scopes and observe, "+
 			"as in token limit %[1]s --scope read --observe, and ask again after it has done its work", record.ID)
 	}
-	scopes := policy.Suggest(needs)
+	scopes := suggest(needs)
 	answer(w, http.StatusOK, Suggestion{
-		Scopes: append([]string{}, scopes...), Now: append([]string{}, limitsOf(record.Limits).Scopes...), // [] and not null
+		Scopes: append([]string{}, scopes...), Seen: requestsOf(scopes, found.Seen()), Now: append([]string{}, limitsOf(record.Limits).Scopes...), // [] and not null
 		Observe: record.Observed(), Needs: len(needs),
 	})
 	return nil
+}
+
+// requestsOf returns how many of the requests that were seen each scope covers.
+func requestsOf(scopes []string, seen []token.Seen) []Seen {
+	counts := make([]Seen, 0, len(scopes))
+	for _, text := range scopes {
+		count := Seen{Scope: text}
+		if scope, err := policy.ParseScopes([]string{text}); err == nil {
+			for _, s := range seen {
+				if scope.Allows(s.Need) {
+					count.Requests += s.Count
+				}
+			}
+		}
+		counts = append(counts, count)
+	}
+	return counts
 }
 
 func (h *handler) showUser(w http.ResponseWriter, r *http.Request, d *token.Directory) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/policy"
 )
 
 // ofOneToken makes a command do something with the one token that its argument or its
@@ -199,8 +200,18 @@ which scopes it needs, and --enforce ends what is beyond.`,
 		case *asJSON:
 			return e.printJSON(limited)
 		}
+		if limits.Scopes != nil {
+			e.caution(limited.Scopes)
+		}
 		return e.printToken(limited)
 	})
+}
+
+// caution says of scopes how far they reach, where their names don't say it.
+func (e *Env) caution(scopes []string) {
+	for _, caution := range policy.Cautions(scopes) {
+		fmt.Fprintf(e.Stderr, "Note: the scope %s.\n", caution)
+	}
 }
 
 func (e *Env) tokenSuggest() *cobra.Command {
@@ -208,12 +219,18 @@ func (e *Env) tokenSuggest() *cobra.Command {
 		Use:   "suggest {ID | --user USER --name NAME}",
 		Short: "Tells which scopes a token needs",
 		Long: `Tells which scopes cover what a token has been seen to do while it was observed,
-one a line. Nothing is changed.`,
+one a line. What Jenkins refused does not count. Items are named one by one, unless
+--folders is given. Nothing is changed.`,
 		Example: `  caddy crumbgate token suggest --user ci --name build`,
 	}
+	folders := cmd.Flags().Bool("folders", false, "suggest folder/* for four or more items in one folder, which covers their neighbours too")
 	asJSON := jsonFlag(cmd)
 	return e.ofOneToken(cmd, nil, func(ctx context.Context, client *admin.Client, id string) error {
-		suggestion, err := client.SuggestScopes(ctx, id)
+		suggest := client.SuggestScopes
+		if *folders {
+			suggest = client.SuggestFolders
+		}
+		suggestion, err := suggest(ctx, id)
 		switch {
 		case err != nil:
 			return err
@@ -226,6 +243,13 @@ one a line. Nothing is changed.`,
 				return err
 			}
 			command += " --scope " + shellQuote(scope)
+		}
+		for _, seen := range suggestion.Seen {
+			fmt.Fprintf(e.Stderr, "%s: %s\n", seen.Scope, english.Plural(int(seen.Requests), "request", ""))
+		}
+		if len(suggestion.Scopes) > policy.MaxScopes {
+			fmt.Fprintf(e.Stderr, "A token has at most %d scopes. With --folders there are fewer.\n", policy.MaxScopes)
+			return nil
 		}
 		fmt.Fprintf(e.Stderr, "It was seen to do %s. To let it do no more:\n%s --enforce\n", english.Plural(suggestion.Needs, "different thing", ""), command)
 		return nil

@@ -85,6 +85,7 @@ user's tokens, and can be changed by "user set".`,
 			err = e.printf("%s\n", created.Secret)
 		default:
 			err = e.printCreated(created)
+			e.caution(created.Scopes)
 		}
 		e.warnOf(admin.User{ID: created.User, Groups: valueOf(profile.Groups), Mail: valueOf(profile.Mail), DisplayName: valueOf(profile.DisplayName)})
 		if err != nil {

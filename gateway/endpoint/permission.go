@@ -58,12 +58,12 @@ var Grants = []Grant{
 	{Webhook, "webhook", true, ""},
 	{Cancel, "cancel", true, ""},
 	{Artifacts, "artifacts", true, ""},
-	{Configure, "configure", true, "reads and replaces config.xml, so it includes the encrypted credentials that a folder or job keeps in its settings; " +
-		"with build, a job can print these in clear"},
+	{Configure, "configure", true, "reads and replaces config.xml, and so the encrypted credentials that a folder or job keeps in it; " +
+		"with build, a job can print them in clear, and with an administrator's token it can run any script"},
 	{Credentials, "credentials", true, ""},
-	{Script, "script", true, "runs Groovy as the owner, also with an item: a replayed Pipeline script of an administrator runs outside the sandbox"},
-	{CLI, "cli", false, "is everything that the owner may do in Jenkins"},
-	{Agents, "agents", false, "can define how an agent is started; for an administrator that includes commands on the controller"},
+	{Script, "script", true, "runs Groovy as the owner, and so does a replay of one job; with an administrator's token that is all of Jenkins"},
+	{CLI, "cli", false, "is all that the owner may do in Jenkins"},
+	{Agents, "agents", false, "chooses how an agent is started; with an administrator's token that can be a command on the controller"},
 }
 
 // Grant returns what is known of a permission, and false for Any and for what isn't a permission.

@@ -146,7 +146,23 @@ func (s *Scopes) Strings() []string {
 	return texts
 }
 
-// Allows tells whether the scopes cover a need. It allocates nothing.
+// Cautions returns, for each permission among scopes that reaches further than its name says, how far: for whoever chooses
+// the scopes. What is no scope has none.
+func Cautions(texts []string) []string {
+	var cautions []string
+	for _, g := range endpoint.Grants {
+		named := func(text string) bool {
+			name, _, _ := strings.Cut(text, ":")
+			return name == g.Name
+		}
+		if g.Reach != "" && slices.ContainsFunc(texts, named) {
+			cautions = append(cautions, g.Name+" "+g.Reach)
+		}
+	}
+	return cautions
+}
+
+// Allows reports whether the scopes cover a need. It allocates nothing.
 func (s *Scopes) Allows(n Need) bool {
 	if s == nil {
 		return false

@@ -188,7 +188,9 @@ func TestSuggest(t *testing.T) {
 		{"free pages only", []string{"GET /api/json"}, nil},
 		{"one job", []string{"POST /job/a/job/b/build", "POST /view/x/job/a/job/b/build", "GET /job/a/job/b/1/api/json"}, []string{"build:a/b", "read:a/b"}},
 		{"three jobs of a folder", []string{"POST /job/f/job/a/build", "POST /job/f/job/b/build", "POST /job/f/job/c/build"}, []string{"build:f/a", "build:f/b", "build:f/c"}},
-		{"four jobs of a folder", []string{"POST /job/f/job/a/build", "POST /job/f/job/b/build", "POST /job/f/job/c/build", "POST /job/f/job/d/build"}, []string{"build:f/*"}},
+		{"four jobs of a folder", []string{"POST /job/f/job/a/build", "POST /job/f/job/b/build", "POST /job/f/job/c/build", "POST /job/f/job/d/build"}, []string{"build:f/a", "build:f/b", "build:f/c", "build:f/d"}},
+		{"hooks and builds of a job", []string{"POST /job/a/build", "POST /project/a", "POST /project/b"}, []string{"build:a", "webhook:b"}},
+		{"hooks of all and builds of all", []string{"POST /git/notifyCommit", "POST /buildByToken/build"}, []string{"build"}},
 		{"four jobs at the top", []string{"POST /job/a/build", "POST /job/b/build", "POST /job/c/build", "POST /job/d/build"}, []string{"build:a", "build:b", "build:c", "build:d"}},
 		{"a folder's view covers its jobs", []string{"GET /job/f/view/x", "GET /job/f/job/a", "GET /job/g"}, []string{"read:f/**", "read:g"}},
 		{"folder in a folder", []string{"GET /job/f/view/x", "GET /job/f/job/g/view/x"}, []string{"read:f/**"}},
@@ -217,6 +219,21 @@ func TestSuggest(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Neighbours that weren't needed are in a suggestion only if they are asked for.
+func TestSuggestFolders(t *testing.T) {
+	var needs []policy.Need
+	for _, path := range []string{"/job/f/job/a/build", "/job/f/job/b/build", "/job/f/job/c/build", "/job/f/job/d/build", "/job/a/build", "/job/b/build", "/job/c/build", "/job/d/build"} {
+		needs = append(needs, classify("POST", path))
+	}
+	if got, want := policy.SuggestFolders(needs), []string{"build:a", "build:b", "build:c", "build:d", "build:f/*"}; !slices.Equal(got, want) {
+		t.Errorf("SuggestFolders = %q, want %q", got, want)
+	}
+	other := classify("POST", "/job/f/job/x/build")
+	if parse(t, policy.Suggest(needs)...).Allows(other) || !parse(t, policy.SuggestFolders(needs)...).Allows(other) {
+		t.Error("want build of a neighbour by folders alone")
 	}
 }
 

@@ -7,13 +7,18 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/endpoint"
 )
 
-// several items of one folder become a pattern for the folder.
+// several items of one folder become a pattern for the folder, where that is asked for.
 const several = 4
 
-// Suggest returns the narrowest scopes that cover all needs, sorted: items one by one, and folder/* for four items or more
-// in one folder; so it takes in neighbours of what was used, but never another folder. Top level items are always named. A
-// need of the whole controller can't be covered by less. There may be more of them than MaxScopes.
-func Suggest(needs []Need) []string {
+// Suggest returns the narrowest scopes that cover all needs, sorted: items one by one, so that they take in nothing that
+// wasn't needed. A need of the whole controller can't be covered by less. There may be more of them than MaxScopes.
+func Suggest(needs []Need) []string { return suggest(needs, false) }
+
+// SuggestFolders returns the same, but folder/* for four items or more in one folder: so it takes in neighbours of what
+// was needed, but never another folder. Top level items are always named.
+func SuggestFolders(needs []Need) []string { return suggest(needs, true) }
+
+func suggest(needs []Need, byFolder bool) []string {
 	const root = ""
 	whole := make(map[Permission]bool)
 	items := make(map[Permission]map[string]bool)   // full names
@@ -48,6 +53,16 @@ func Suggest(needs []Need) []string {
 	var texts []string
 	for _, grant := range endpoint.Grants {
 		p := grant.Permission
+		if p == Webhook { // which Build includes
+			if whole[Build] {
+				continue
+			}
+			for item := range items[Webhook] {
+				if items[Build][item] || beneath(folders[Build], item) {
+					delete(items[Webhook], item)
+				}
+			}
+		}
 		if whole[p] {
 			texts = append(texts, p.String())
 			continue
@@ -67,12 +82,12 @@ func Suggest(needs []Need) []string {
 			children[parent(item)]++
 		}
 		for item := range items[p] {
-			if folder := parent(item); folder == root || children[folder] < several {
+			if folder := parent(item); !byFolder || folder == root || children[folder] < several {
 				texts = append(texts, prefix+item)
 			}
 		}
 		for folder, n := range children {
-			if folder != root && n >= several {
+			if byFolder && folder != root && n >= several {
 				texts = append(texts, prefix+folder+"/*")
 			}
 		}

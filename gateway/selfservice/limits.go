@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
@@ -11,21 +12,34 @@ import (
 // A permission is what a scope begins with, as forms offer it.
 type permission struct {
 	Name, Text string
-	Items      bool // it can be limited to folders and jobs
+	Items      bool   // it can be limited to folders and jobs
+	Reach      string // how far it goes, where its name doesn't say that
 }
 
 // permissions are those of package policy, the usual first; a test compares the two.
-var permissions = []permission{
-	{"read", "See jobs, builds and logs", true},
-	{"build", "Start builds", true},
-	{"cancel", "Stop builds, empty the queue", true},
-	{"artifacts", "Download artifacts and files of workspaces", true},
-	{"configure", "Make, change and delete jobs", true},
-	{"credentials", "Manage credentials", true},
-	{"script", "Run scripts in the script console, replay builds", true},
-	{"cli", "Use Jenkins’ command line", false},
-	{"agents", "Manage agents", false},
-	{"admin", "Everything, and what no other scope names", false},
+var permissions = withReach([]permission{
+	{"read", "See jobs, builds and logs", true, ""},
+	{"build", "Start builds, also by webhooks", true, ""},
+	{"webhook", "Deliver webhooks", true, ""},
+	{"cancel", "Stop builds, empty the queue", true, ""},
+	{"artifacts", "Download artifacts and files of workspaces", true, ""},
+	{"configure", "Make, change and delete jobs", true, ""},
+	{"credentials", "Manage credentials", true, ""},
+	{"script", "Run scripts in the script console, replay builds", true, ""},
+	{"cli", "Use Jenkins’ command line", false, ""},
+	{"agents", "Manage agents", false, ""},
+	{"admin", "Everything, and what no other scope names", false, ""},
+})
+
+func withReach(permissions []permission) []permission {
+	for i := range permissions {
+		for _, g := range endpoint.Grants {
+			if g.Name == permissions[i].Name {
+				permissions[i].Reach = g.Reach
+			}
+		}
+	}
+	return permissions
 }
 
 // limitFields are the fields of the form of limits.

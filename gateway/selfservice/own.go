@@ -2,9 +2,12 @@ package selfservice
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
@@ -179,12 +182,12 @@ func (v *visit) tokenPage(t *token.Token, own bool) tokenPage {
 			page.Lives = append(page.Lives, c)
 		}
 	}
-	if needs := t.Needs(); len(needs) > 0 {
-		for _, need := range needs {
-			page.Needs = append(page.Needs, need.String())
+	if seen := t.Seen(); len(seen) > 0 {
+		for _, s := range seen {
+			page.Needs = append(page.Needs, fmt.Sprintf("%v (%s)", s.Need, english.Plural(int(s.Count), "request", "")))
 		}
 		slices.Sort(page.Needs)
-		page.Limits.Suggested = policy.Suggest(needs)
+		page.Limits.Suggested = policy.Suggest(t.Needs())
 	}
 	return page
 }

@@ -85,6 +85,9 @@ func (r *Record) Admit(now time.Time) Refusal {
 type Access struct {
 	Method, Path, Query string // as policy.Classify takes them
 	Addr                string // of the client
+	// Open marks a request that goes on as it would without any credential, so that the
+	// token's scopes don't end it.
+	Open bool
 
 	need       policy.Need
 	classified bool // need is set
@@ -101,7 +104,7 @@ func (t *Token) Continue(now time.Time, a *Access) Refusal {
 	if !r.AllowsSource(a.Addr) {
 		return RefusedSource
 	}
-	if !r.Scoped() || r.Observed() {
+	if a.Open || !r.Scoped() || r.Observed() {
 		return ""
 	}
 	if !a.classified { // the token may have had no scopes when the request began

@@ -76,5 +76,6 @@ func (t *Token) overPrivileged() bool {
 	if len(needs) == 0 {
 		return false // nobody knows
 	}
-	return !slices.Equal(policy.Suggest(needs), slices.Sorted(slices.Values(r.Limits.Scopes)))
+	scopes := slices.Sorted(slices.Values(r.Limits.Scopes))
+	return !slices.Equal(policy.Suggest(needs), scopes) && !slices.Equal(policy.SuggestFolders(needs), scopes)
 }
