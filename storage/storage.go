@@ -82,6 +82,10 @@ type Store interface {
 	// The caller may reuse the values afterwards.
 	Apply(ctx context.Context, changes ...Change) (Revision, error)
 
+	// Check returns an error if the next Apply could not be acknowledged, as far as that
+	// can be told without a change. It says how to mend that.
+	Check(ctx context.Context) error
+
 	// Close releases the store, after the calls under way. Afterwards every other
 	// method returns ErrClosed, and Close does nothing.
 	Close() error

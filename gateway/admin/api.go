@@ -370,6 +370,8 @@ type Health struct {
 	// that don't take rights away. AuditWaiting counts the lines that wait for it.
 	AuditError   string `json:"audit_error,omitempty"`
 	AuditWaiting int    `json:"audit_waiting,omitempty"`
+	// StoreError says why the store can't keep changes now.
+	StoreError string `json:"store_error,omitempty"`
 }
 
 // An Error is the answer to a request that failed.

@@ -510,10 +510,13 @@ func crumbKeysOf(keys *crumb.Keys) CrumbKeys {
 
 // health is for supervisors that restart what is not healthy. So it asks for what
 // a restart can mend: a store that fails later takes no token away from the
-// clients, but a restart on it would. An audit log that can't be written is named, and the
-// status stays 200, since a restart would not mend it.
-func (h *handler) health(w http.ResponseWriter, _ *http.Request, d *token.Directory) error {
+// clients, but a restart on it would. A store or an audit log that can't be written is named, and
+// the status stays 200, since a restart would not mend it.
+func (h *handler) health(w http.ResponseWriter, r *http.Request, d *token.Directory) error {
 	health := Health{Status: "ok", Tokens: d.Len()}
+	if err := d.Check(r.Context()); err != nil {
+		health.StoreError = err.Error()
+	}
 	if h.audit != nil {
 		status, err := h.audit()
 		if err != nil {

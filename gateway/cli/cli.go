@@ -156,6 +156,9 @@ go on. The status stays 0, since a restart would not mend that.`,
 			return e.printJSON(health)
 		}
 		text := fmt.Sprintf("%s, %s\n", health.Status, english.Plural(health.Tokens, "token", ""))
+		if health.StoreError != "" {
+			text += fmt.Sprintf("Warning: %s\n", health.StoreError)
+		}
 		if health.AuditError != "" {
 			text += fmt.Sprintf("Warning: the audit log can't be written: %s\n", health.AuditError)
 		}

@@ -78,7 +78,7 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// An alarm that could not be handled is raised again by the next use.
+// A family is suspended even if the store can't keep it, and the store gets it later.
 func TestReuseIsTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	w.rule(token.Rules{ReuseSuspends: true})
@@ -88,13 +88,14 @@ func TestReuseIsTriedAgain(t *testing.T) {
 	old.Reused("192.0.2.66")
 	w.settle("the failure is in the log", func() bool { return strings.Contains(w.log.String(), "could not be suspended") })
 	w.store.heal()
-	if got := newest.Admit(w.now); got != "" {
-		t.Fatalf("the newest token is %q, though nothing could be stored", got)
+	if got := newest.Admit(w.now); got != token.RefusedSuspended {
+		t.Fatalf("the newest token is %q, want it suspended until the gateway ends", got)
 	}
-	w.settle("the family is suspended", func() bool {
-		old.Reused("192.0.2.66")
-		return newest.Admit(w.now) == token.RefusedSuspended
-	})
+	w.settle("the family is suspended in the store", func() bool { return w.Check(t.Context()) == nil })
+	w.reopen()
+	if got := w.get(ids[2]).Admit(w.now); got != token.RefusedSuspended {
+		t.Fatalf("after a restart the newest token is %q", got)
+	}
 }
 
 // An alarm for which there is no room is raised again by the next use.

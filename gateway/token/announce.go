@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -136,27 +137,67 @@ func (d *Directory) applyTo(ctx context.Context, events []Event, changes []stora
 		d.failed(events, err)
 		return errorf(ErrStore, "nothing was changed, because the token store can't keep it: %v", err)
 	}
+	d.stored(changes)
 	return nil
 }
 
-// applyFirst makes changes that take rights away. Their lines are stored with them. The
-// caller holds mu.
+// errInMemory is the kind of the error for rights that are taken away, but only in memory so
+// far, because the store can't keep it. It is an ErrStore.
+var errInMemory = fmt.Errorf("in memory only: %w", ErrStore)
+
+// storeLate stores what the store could not keep before.
+func (d *Directory) storeLate(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for part := range slices.Chunk(slices.Collect(maps.Values(d.unstored)), storage.MaxBatch) {
+		if _, err := d.store.Apply(ctx, part...); err != nil {
+			return // which Check says
+		}
+		d.stored(part)
+		d.config.Log.Info("the token store has what it could not keep before", "changes", len(part))
+	}
+}
+
+// late reports whether there is something for storeLate.
+func (d *Directory) late() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.unstored) > 0
+}
+
+// stored notes that the store has changes. The caller holds mu.
+func (d *Directory) stored(changes []storage.Change) {
+	for _, c := range changes {
+		delete(d.unstored, c.Key)
+	}
+}
+
+// applyFirst makes changes that take rights away. Their lines are stored with them. After an
+// error of the kind errInMemory the caller shows the changes nevertheless: a leaked token must
+// not go on working because a disk has failed. If the audit log still takes the lines, the next start
+// finds them there, and applies them. The caller holds mu.
 func (d *Directory) applyFirst(ctx context.Context, events []Event, changes []storage.Change, store func(context.Context, ...storage.Change) error) error {
 	now := d.config.Now()
 	for i := range events {
 		events[i].ID, events[i].Time = newID(), now
 		changes = append(changes, events[i].waitingChange())
 	}
-	if err := store(ctx, reserved(changes)...); err != nil {
-		d.config.Log.Error("a change of the token store failed", "error", err)
-		return errorf(ErrStore, "nothing was changed, because the token store can't keep it: %v", err)
-	}
+	err := store(ctx, reserved(changes)...)
 	if d.touched != nil {
 		for _, c := range changes {
 			d.touched[c.Key] = true
 		}
 	}
 	d.wait(events...)
+	if err != nil {
+		d.config.Log.Error("a change of the token store failed", "error", err)
+		for _, c := range changes[:len(changes)-len(events)] {
+			d.unstored[c.Key] = c
+		}
+		return errorf(errInMemory, "it holds from now on, but not after a restart, because the token store can't keep it: %v;"+
+			" mend that while the gateway runs, which tries again every second", err)
+	}
+	d.stored(changes)
 	return nil
 }
 
@@ -257,7 +298,8 @@ func (d *Directory) settle(ctx context.Context, mark storage.Change) error {
 	return nil
 }
 
-// recordWaiting records the lines that wait, until the directory is closed.
+// recordWaiting records the lines that wait, and stores what the store could not keep, until
+// the directory is closed.
 func (d *Directory) recordWaiting() {
 	defer close(d.recorderDone)
 	retry := time.NewTicker(recordEvery)
@@ -265,6 +307,7 @@ func (d *Directory) recordWaiting() {
 	try := func() {
 		d.changing.Lock()
 		defer d.changing.Unlock()
+		d.storeLate(context.Background())
 		_ = d.record(context.Background()) // it is tried again, and the log says why it can't be written
 	}
 	for {
@@ -272,7 +315,7 @@ func (d *Directory) recordWaiting() {
 		case <-d.unrecorded:
 			try()
 		case <-retry.C:
-			if n, _ := d.Waiting(); n > 0 {
+			if n, err := d.Waiting(); n > 0 || err != nil || d.late() {
 				try()
 			}
 		case <-d.done:

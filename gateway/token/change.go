@@ -1,7 +1,9 @@
 package token
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -344,10 +346,12 @@ func (d *Directory) one(ctx context.Context, id uuid.UUID, change func([]*Token)
 // returns the tokens whose records have changed. What edit returns is the detail of
 // the event; it is called with mu held, so that nothing changes meanwhile. It does so
 // in batches, as many as fit into one of the store: after an error, all batches before
-// are made, and none of the rest.
+// are made, and none of the rest. Only what takes rights away goes on after an error of the
+// store, and holds in memory.
 func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, actor string, edit func(*Record) (detail string, err error)) ([]*Token, error) {
 	defer d.begin(kind)()
 	var revised []*Token
+	var inMemory error // of the first batch that the store can't keep
 	for part := range slices.Chunk(tokens, maxRevised) {
 		var (
 			events  []Event
@@ -366,7 +370,10 @@ func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, acto
 				return revised, err
 			}
 			if record == before {
-				continue
+				// What only memory has is no reason to say that it is done.
+				if _, late := d.unstored[tokenKey(record.ID)]; !late {
+					continue
+				}
 			}
 			changed, records = append(changed, token), append(records, &record)
 			events = append(events, Event{Kind: kind, Actor: actorOf(ctx, actor), Token: &record, User: record.Owner, Detail: detail})
@@ -377,7 +384,10 @@ func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, acto
 		if len(changed) == 0 {
 			continue
 		}
-		if err := d.apply(ctx, events, changes...); err != nil {
+		switch err := d.apply(ctx, events, changes...); {
+		case errors.Is(err, errInMemory):
+			inMemory = cmp.Or(inMemory, err)
+		case err != nil:
 			return revised, err
 		}
 		for i, token := range changed {
@@ -386,7 +396,7 @@ func (d *Directory) revise(ctx context.Context, kind Kind, tokens []*Token, acto
 		d.tell(events...)
 		revised = append(revised, changed...)
 	}
-	return revised, nil
+	return revised, inMemory
 }
 
 // tell makes changes known that have been made.

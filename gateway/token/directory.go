@@ -106,8 +106,11 @@ type Directory struct {
 
 	mu      sync.Mutex // orders all commits, and guards what follows; not held while the log writes
 	owners  owners
-	waiting []Event         // lines that the audit log has not taken yet, the oldest first
-	touched map[string]bool // keys changed while a change is announced; nil: none is
+	waiting []Event // lines that the audit log has not taken yet, the oldest first
+	// unstored has the changes by their keys that hold here, but are not in the store, since
+	// that could not keep them when rights were taken away.
+	unstored map[string]storage.Change
+	touched  map[string]bool // keys changed while a change is announced; nil: none is
 
 	unrecorded   chan struct{}         // has a value if waiting has got events
 	recordErr    atomic.Pointer[error] // why waiting events can't be recorded; nil: they can
@@ -142,6 +145,7 @@ func Open(ctx context.Context, store storage.Store, cfg Config) (*Directory, err
 		index:        newIndex(),
 		owners:       owners{byKey: make(map[string]*owner)},
 		unrecorded:   make(chan struct{}, 1),
+		unstored:     make(map[string]storage.Change),
 		recorderDone: make(chan struct{}),
 		happened:     make(chan Event, maxHappened),
 		stop:         make(chan struct{}),
@@ -329,6 +333,20 @@ func (d *Directory) Get(ctx context.Context, id uuid.UUID) (*Token, error) {
 		return nil, errorf(ErrStore, "the token store holds %s, but the index does not: restart the gateway", id)
 	}
 	return token, nil
+}
+
+// Check returns an error if the store could not keep the next change, or lacks one that
+// holds here.
+func (d *Directory) Check(ctx context.Context) error {
+	if err := d.store.Check(ctx); err != nil {
+		return errorf(ErrStore, "the token store can't keep changes: %v", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := len(d.unstored); n > 0 {
+		return errorf(ErrStore, "the token store lacks %d tokens or users that were revoked, suspended or disabled while it could not keep changes; that is tried again every second", n)
+	}
+	return nil
 }
 
 // Len returns the number of tokens, the expired and the revoked included.

@@ -195,7 +195,14 @@ func TestModel(t *testing.T) {
 				defer w.store.heal()
 				if _, err := w.Revoke(t.Context(), m.id, "admin"); !m.revoked {
 					want(r, "Revoke", err, token.ErrStore)
+					if got := w.get(m.id).Admit(w.now); got == "" {
+						r.Fatalf("%+v is let in though it was to be revoked", *m)
+					}
 				}
+				w.store.heal()
+				_, err := w.Revoke(t.Context(), m.id, "admin")
+				want(r, "Revoke once more", err, nil)
+				m.revoked, m.suspended = true, false
 			},
 			"reopen": func(*rapid.T) { w.reopen() },
 			"time": func(r *rapid.T) {

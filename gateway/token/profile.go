@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -173,10 +174,11 @@ func (d *Directory) changeUser(ctx context.Context, id string, kind Kind, update
 	}
 	p := profiles[0]
 	event := Event{Kind: kind, Actor: actorOf(ctx, actor), User: p.User, Detail: update.String()}
-	if err := d.apply(ctx, []Event{event}, profileChanges(profiles)...); err != nil {
+	err = d.apply(ctx, []Event{event}, profileChanges(profiles)...)
+	if err != nil && !errors.Is(err, errInMemory) {
 		return nil, err
 	}
 	d.show(profiles)
 	d.tell(event)
-	return p, nil
+	return p, err
 }

@@ -240,6 +240,7 @@ func TestRotateRefused(t *testing.T) {
 	if _, err := w.SetDisabled(t.Context(), "BOB", true, "admin"); err != nil {
 		t.Fatal(err)
 	}
+	w.recorded() // what took rights away
 	w.now = w.now.Add(31 * day)
 	w.audited.take("")
 	for _, c := range []struct {

@@ -171,8 +171,8 @@ func TestIdleWithoutStore(t *testing.T) {
 	w.now = w.now.Add(day)
 	w.store.failWrites(0, errFull)
 	w.Sweep(t.Context())
-	if got := made.Admit(w.now); got != token.RefusedIdle {
-		t.Errorf("Admit = %q, want %q", got, token.RefusedIdle)
+	if got := made.Admit(w.now); got != token.RefusedSuspended {
+		t.Errorf("Admit = %q, want %q", got, token.RefusedSuspended)
 	}
 	w.store.heal()
 	w.Sweep(t.Context())

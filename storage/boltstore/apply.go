@@ -100,8 +100,10 @@ func (s *Store) withdraw(b *batch) bool {
 
 // commit writes batches in one transaction and tells each what became of it.
 func (s *Store) commit(batches []*batch) {
-	err := s.refused
-	if err == nil {
+	var err error
+	if refused := s.refused.Load(); refused != nil {
+		err = *refused
+	} else {
 		err = s.write(batches)
 	}
 	for _, b := range batches {
@@ -114,6 +116,9 @@ func (s *Store) commit(batches []*batch) {
 }
 
 func (s *Store) write(batches []*batch) error {
+	if err := s.inPlace(); err != nil {
+		return fmt.Errorf("the batch was not stored: %w", err)
+	}
 	txid := 0
 	err := s.use(func() error {
 		return s.update(func(tx *bolt.Tx) error {
@@ -122,16 +127,22 @@ func (s *Store) write(batches []*batch) error {
 		})
 	})
 	switch {
-	case err == nil || errors.Is(err, errNothing):
+	case err == nil:
+		if err := s.inPlace(); err != nil {
+			return fmt.Errorf("the batch was stored in a file that is gone: %w", err)
+		}
+		return nil
+	case errors.Is(err, errNothing):
 		return nil
 	case errors.Is(err, errDamaged), errors.Is(err, storage.ErrClosed):
 		return err
 	case errors.Is(err, berrors.ErrDatabaseReadOnly):
 		return fmt.Errorf("store %q: opened read-only", s.path)
 	case s.shows(txid):
-		s.refused = fmt.Errorf("store %q: the disk failed at the end of a batch, and whether that is stored can't be known;"+
+		err = fmt.Errorf("store %q: the disk failed at the end of a batch, and whether that is stored can't be known;"+
 			" no more are taken until the store is opened again: %w", s.path, err)
-		return s.refused
+		s.refused.Store(&err)
+		return err
 	default:
 		return fmt.Errorf("store %q: the batch was not stored, nothing of it: %w", s.path, err)
 	}

@@ -82,7 +82,7 @@ func open(path string, o Options) (*Store, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newStore(path, o, db, file), nil
+		return newStore(path, o, db, file)
 	}
 	if info == nil || info.Size() > 0 {
 		look := o
@@ -103,11 +103,16 @@ func open(path string, o Options) (*Store, error) {
 		discard(db, file, err)
 		return nil, err
 	}
-	return newStore(path, o, db, file), nil
+	return newStore(path, o, db, file)
 }
 
-func newStore(path string, o Options, db *bolt.DB, file *os.File) *Store {
-	return &Store{path: path, known: o.Known, db: db, file: file, update: db.Update, writer: make(chan struct{}, 1)}
+func newStore(path string, o Options, db *bolt.DB, file *os.File) (*Store, error) {
+	info, err := file.Stat()
+	if err != nil {
+		_ = db.Close() // nothing was written
+		return nil, err
+	}
+	return &Store{path: path, known: o.Known, db: db, file: file, opened: info, update: db.Update, writer: make(chan struct{}, 1)}, nil
 }
 
 // discard closes a database for the error found, which counts more than that of closing:

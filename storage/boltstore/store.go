@@ -46,6 +46,8 @@ type Store struct {
 	db    *bolt.DB
 	file  *os.File // that of db
 
+	opened os.FileInfo // of file, which tells whether it is still at path
+
 	// out is the error of all calls once the store is closed or out of use.
 	out atomic.Pointer[error]
 
@@ -54,8 +56,8 @@ type Store struct {
 
 	// writer has one place, taken by the Apply that commits for all who wait.
 	writer chan struct{}
-	// refused is why no more batches are taken. Only who is in writer touches it.
-	refused error
+	// refused is why no more batches are taken, nil if they are.
+	refused atomic.Pointer[error]
 
 	mu      sync.Mutex
 	waiting []*batch // guarded by mu

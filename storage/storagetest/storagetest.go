@@ -534,6 +534,9 @@ func testCopies(t *testing.T, open Open) {
 func testClosed(t *testing.T, open Open) {
 	s := open(t, t.TempDir())
 	apply(t, s, put("a", "1", storage.Absent))
+	if err := s.Check(t.Context()); err != nil {
+		t.Errorf("Check of an open store: %v", err)
+	}
 	list := s.List(t.Context(), "")
 	for range 2 {
 		if err := s.Close(); err != nil {
@@ -542,6 +545,9 @@ func testClosed(t *testing.T, open Open) {
 	}
 	if got, err := s.Get(t.Context(), "a"); !errors.Is(err, storage.ErrClosed) {
 		t.Errorf("Get = %v, %v, want %v", show(got), err, storage.ErrClosed)
+	}
+	if err := s.Check(t.Context()); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("Check = %v, want %v", err, storage.ErrClosed)
 	}
 	if r, err := s.Apply(t.Context(), put("a", "2", storage.Any)); !errors.Is(err, storage.ErrClosed) {
 		t.Errorf("Apply = %d, %v, want %v", r, err, storage.ErrClosed)

@@ -103,6 +103,12 @@ func (m *memory) usableLocked(ctx context.Context) error {
 	return ctx.Err()
 }
 
+func (m *memory) Check(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.usableLocked(ctx)
+}
+
 func (m *memory) Get(ctx context.Context, key string) (storage.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -158,6 +158,10 @@ func TestDiskFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	leaked, err := api.CreateToken(t.Context(), admin.CreateRequest{User: "alice", Name: "leaked"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	limit := func(bytes string) {
 		t.Helper()
 		if out, err := exec.Command("prlimit", "--pid", fmt.Sprint(g.Process().Pid()), "--fsize="+bytes).CombinedOutput(); err != nil {
@@ -171,9 +175,10 @@ func TestDiskFull(t *testing.T) {
 	if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || !strings.Contains(refused.Text, syscall.EFBIG.Error()) {
 		t.Errorf("with a full disk: %v, want status 503 and the reason", err)
 	}
-	if _, err := api.RevokeToken(t.Context(), first.ID, "test"); !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
+	if _, err := api.RevokeToken(t.Context(), leaked.ID, "test"); !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
 		t.Errorf("revocation with a full disk: %v, want status 503", err)
 	}
+	call{user: "alice", secret: leaked.Secret}.want(t, g.URL, 401) // although the store doesn't have it
 	if r := g.Token(t, "create", "--user", "alice", "--name", "second", "--quiet"); r.Status != 1 || r.Stdout != "" || !strings.HasPrefix(r.Stderr, "Error: ") {
 		t.Errorf("create with a full disk: %+v, want status 1, an error, and no secret", r)
 	}
@@ -193,7 +198,63 @@ func TestDiskFull(t *testing.T) {
 	for _, secret := range []string{first.Secret, second.Secret} {
 		works(t, jenkins, g.URL, secret)
 	}
-	if list, err := g.API().Tokens(t.Context(), "", true); err != nil || len(list.Tokens) != 2 {
-		t.Errorf("there are %d tokens (%v), want the two that were acknowledged", len(list.Tokens), err)
+	if list, err := g.API().Tokens(t.Context(), "", true); err != nil || len(list.Tokens) != 3 {
+		t.Errorf("there are %d tokens (%v), want the three that were acknowledged", len(list.Tokens), err)
+	}
+}
+
+// TestStoreMovedWhileRunning: nothing is acknowledged that the next start would not find.
+// What takes rights away holds at once all the same, and gets into the store when that is
+// back.
+func TestStoreMovedWhileRunning(t *testing.T) {
+	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.Start(t, url, gatewaytest.Smallest)
+	leaked, kept := g.CreateToken(t, "alice", "leaked"), g.CreateToken(t, "alice", "kept")
+	older, err := os.ReadFile(g.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name   string
+		happen func() error
+		revoke bool
+		says   string
+	}{
+		{"moved", func() error { return os.Rename(g.Store, g.Store+".moved") }, true, "was moved or removed"},
+		{"replaced by an older copy", func() error { return os.WriteFile(g.Store, older, 0o600) }, false, "another file has replaced the store"},
+	} {
+		if err := test.happen(); err != nil {
+			t.Fatal(err)
+		}
+		if r := g.Token(t, "create", "--user", "alice", "--name", "lost", "--quiet"); r.Status != 1 || r.Stdout != "" || !strings.Contains(r.Stderr, test.says) {
+			t.Errorf("%s: create: %+v", test.name, r)
+		}
+		if test.revoke {
+			if r := g.Token(t, "revoke", "--user", "alice", "--name", "leaked"); r.Status != 1 || !strings.Contains(r.Stderr, "it holds from now on, but not after a restart") || !strings.Contains(r.Stderr, test.says) {
+				t.Errorf("%s: revoke: %+v", test.name, r)
+			}
+		}
+		call{user: "alice", secret: leaked}.want(t, g.URL, 401)
+		works(t, jenkins, g.URL, kept)
+		r := g.Run(t, "crumbgate", "health", "--address", g.Admin)
+		if r.Status != 0 || !strings.Contains(r.Stdout, test.says) {
+			t.Errorf("%s: health: %+v", test.name, r)
+		}
+	}
+	if err := os.Rename(g.Store+".moved", g.Store); err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "the store has the revocation", func() error {
+		if r := g.Run(t, "crumbgate", "health", "--address", g.Admin); strings.Contains(r.Stdout, "Warning") {
+			return errors.New(r.Stdout)
+		}
+		return nil
+	})
+	g.Kill(t)
+	g.Start(t)
+	call{user: "alice", secret: leaked}.want(t, g.URL, 401)
+	works(t, jenkins, g.URL, kept)
+	if r := g.Token(t, "create", "--user", "alice", "--name", "lost", "--quiet"); r.Status != 0 {
+		t.Errorf("create afterwards: %+v", r)
 	}
 }
