@@ -143,12 +143,12 @@ var variants = []variant{
 	{
 		name: "token-get", base: "bare-get",
 		what: "crumbgate, GET with a token",
-		site: "crumbgate\nreverse_proxy GATED\n",
+		site: gated,
 	},
 	{
 		name: "limited-get", base: "bare-get",
 		what:   "crumbgate, GET with a token that has scopes and a network",
-		site:   "crumbgate\nreverse_proxy GATED\n",
+		site:   gated,
 		scoped: true,
 	},
 	{
@@ -165,7 +165,7 @@ var variants = []variant{
 	{
 		name: "token-post", base: "bare-post",
 		what: "crumbgate, POST with a token, the broker brings crumb and session",
-		site: "crumbgate\nreverse_proxy GATED\n",
+		site: gated,
 		post: true,
 	},
 	{
@@ -202,7 +202,11 @@ const (
 	telling = "reverse_proxy GATED {\nheader_up X-Forwarded-User {http.vars.user}\n}\n"
 )
 
-const signedIn = "crumbgate {\nsession {\nuser {http.vars.user}\n}\n}\nreverse_proxy GATED\n"
+// The sites without a gate lead to the same upstream.
+const (
+	gated    = "crumbgate {\ninsecure_unguarded_upstreams allow\n}\nreverse_proxy GATED\n"
+	signedIn = "crumbgate {\ninsecure_unguarded_upstreams allow\nsession {\nuser {http.vars.user}\n}\n}\nreverse_proxy GATED\n"
+)
 
 // A password for basic_auth, as long as a token, and what `caddy hash-password`
 // made of it at its default cost.
