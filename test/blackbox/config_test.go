@@ -2,6 +2,8 @@ package blackbox_test
 
 import (
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,17 +13,52 @@ import (
 	"github.com/crumbgate/crumbgate/internal/gatewaytest"
 )
 
-// smallest is the Caddyfile that the documentation begins with.
-const smallest = `{
-	crumbgate {
-		storage bbolt /var/lib/crumbgate/tokens.db
+// smallest returns the Caddyfile that the README begins with.
+func smallest(t *testing.T) string {
+	t.Helper()
+	root, err := gatewaytest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(readme), "```caddyfile\n")
+	block, _, closed := strings.Cut(block, "```")
+	if !found || !closed {
+		t.Fatal("README.md has no Caddyfile")
+	}
+	return strings.ReplaceAll("\n"+block, "\n   ", "\n")
+}
+
+// forThisMachine checks that a gateway listens on 127.0.0.1 alone, and that a request
+// for another host name is refused: Caddy would answer it with an empty 200.
+func forThisMachine(t *testing.T, jenkins *jenkinstest.Jenkins, g *gatewaytest.Gateway, secret string) {
+	t.Helper()
+	_, port, _ := strings.Cut(strings.TrimPrefix(g.URL, "http://"), ":")
+	if conn, err := net.Dial("tcp", "127.0.0.2:"+port); err == nil {
+		conn.Close()
+		t.Error("the gateway listens on another address than 127.0.0.1")
+	}
+	for _, host := range []string{"localhost:" + port, "evil.example", "127.0.0.1.evil.example:" + port} {
+		jenkins.ResetRequests()
+		req, err := http.NewRequest("POST", g.URL+"/quietDown", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		req.SetBasicAuth("alice", secret)
+		resp, err := gatewaytest.Client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusMisdirectedRequest || len(jenkins.Requests()) != 0 {
+			t.Errorf("Host %s: status %d, and Jenkins got %d requests; want 421 and none", host, resp.StatusCode, len(jenkins.Requests()))
+		}
 	}
 }
-http://127.0.0.1:8000 {
-	crumbgate
-	reverse_proxy 127.0.0.1:8080
-}
-`
 
 // unconfigured has no global options.
 const unconfigured = `http://127.0.0.1:8000 {
@@ -37,7 +74,7 @@ func TestSmallestCaddyfile(t *testing.T) {
 		env       string // with the directory of the test for DIR
 		store     string // below that directory
 	}{
-		{"a store that is named", smallest, "", "store/tokens.db"},
+		{"a store that is named", smallest(t), "", "store/tokens.db"},
 		{"in Caddy's data directory", unconfigured, "XDG_DATA_HOME=DIR/data", "data/caddy/crumbgate/tokens.db"},
 		{"in Caddy's data directory at home", unconfigured, "", "home/.local/share/caddy/crumbgate/tokens.db"},
 	}
@@ -48,7 +85,7 @@ func TestSmallestCaddyfile(t *testing.T) {
 			g := gatewaytest.New(t, url, "")
 			g.Configure(t, strings.NewReplacer(
 				"/var/lib/crumbgate/tokens.db", g.Store,
-				"http://127.0.0.1:8000", g.URL,
+				"http://127.0.0.1:8000", g.URL, "http://:8000", "http://"+strings.TrimPrefix(g.URL, "http://127.0.0.1"),
 				"127.0.0.1:8080", url,
 			).Replace(tt.caddyfile))
 			g.Env = append(g.Env, "CADDY_ADMIN="+g.Admin)
@@ -56,7 +93,11 @@ func TestSmallestCaddyfile(t *testing.T) {
 				g.Env = append(g.Env, strings.ReplaceAll(tt.env, "DIR", g.Dir))
 			}
 			g.Start(t)
-			works(t, jenkins, g.URL, g.CreateToken(t, "alice", "ci"))
+			secret := g.CreateToken(t, "alice", "ci")
+			works(t, jenkins, g.URL, secret)
+			if tt.caddyfile != unconfigured {
+				forThisMachine(t, jenkins, g, secret)
+			}
 
 			store := filepath.Join(g.Dir, tt.store)
 			for path, want := range map[string]os.FileMode{store: 0o600, filepath.Dir(store): 0o700 | os.ModeDir} {
@@ -129,7 +170,7 @@ func TestExample(t *testing.T) {
 	}
 
 	g.Env = append(g.Env, "JENKINS_URL="+strings.TrimPrefix(url, "http://"), "CRUMBGATE_ADMIN="+g.Admin,
-		"CRUMBGATE_STORE="+g.Store, "CRUMBGATE_SITE="+g.URL, "CRUMBGATE_BIND=127.0.0.1")
+		"CRUMBGATE_STORE="+g.Store, "CRUMBGATE_SITE="+g.URL, "CRUMBGATE_OTHERS=http://"+strings.TrimPrefix(g.URL, "http://127.0.0.1"))
 	for _, args := range [][]string{{"validate", "--config", g.Config}, {"fmt", "--diff", g.Config}} {
 		r := g.Run(t, args...)
 		if r.Status != 0 || strings.Contains(r.Stdout, "\n+") || strings.Contains(r.Stdout, "\n-") {
@@ -137,7 +178,9 @@ func TestExample(t *testing.T) {
 		}
 	}
 	g.Start(t)
-	works(t, jenkins, g.URL, g.CreateToken(t, "alice", "ci"))
+	secret := g.CreateToken(t, "alice", "ci")
+	works(t, jenkins, g.URL, secret)
+	forThisMachine(t, jenkins, g, secret)
 	if _, err := os.Stat(g.Store); err != nil {
 		t.Error(err)
 	}
