@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,6 +72,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.events, err = eventsApp(ctx); err != nil {
 		return fmt.Errorf("loading the events app: %w", err)
 	}
+	if err := a.events.On("stopping", storeUses{a}); err != nil {
+		return fmt.Errorf("subscribing to the stop: %w", err)
+	}
 	if !listenersChecked.Load() {
 		if err := a.events.On("started", lookAgain{ctx}); err != nil {
 			return fmt.Errorf("subscribing to the start: %w", err)
@@ -118,6 +122,24 @@ func (a *App) Start() error {
 		return openDirectory(a.ctx, a.storage, a.Audit)
 	})
 	return err
+}
+
+// storeUses stores the use counts when a configuration is about to stop: its servers may
+// wait for open requests until a supervisor kills the process.
+type storeUses struct{ app *App }
+
+// Handle implements caddyevents.Handler.
+func (s storeUses) Handle(context.Context, caddy.Event) error {
+	shared := s.app.open.Load()
+	if shared == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxHandling)
+	defer cancel()
+	if err := shared.StoreUses(ctx); err != nil {
+		s.app.ctx.Logger().Error("use counts can't be stored before the stop", zap.Error(err))
+	}
+	return nil
 }
 
 // Stop does nothing: the servers of the other apps may still be answering

@@ -371,6 +371,9 @@ func (d *Directory) List(want func(*Token) bool) []*Token {
 	return found
 }
 
+// StoreUses stores the use counts so far.
+func (d *Directory) StoreUses(ctx context.Context) error { return d.tracker.Flush(ctx) }
+
 // Close stores the last use counts and closes the store.
 func (d *Directory) Close() error {
 	close(d.stop)

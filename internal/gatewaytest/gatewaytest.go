@@ -318,6 +318,9 @@ func (p *Process) Stop(tb testing.TB, signal os.Signal) {
 	}
 }
 
+// Terminate asks the program to end, and does not wait.
+func (p *Process) Terminate() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
+
 // Kill ends the program at once.
 func (p *Process) Kill(tb testing.TB) {
 	tb.Helper()
