@@ -205,12 +205,14 @@ var Pages = []Group{
 	}},
 }
 
-// analyses are the pages of the tools that warnings-ng is mostly used with (ID in the class of each tool).
+// tools are those that warnings-ng is mostly used with, by the ID in the class of each.
+const tools = "android-lint ansiblelint checkstyle clang clang-analyzer clang-tidy cmake code-analysis codenarc cpd cppcheck cpplint csslint " +
+	"detekt dockerlint doxygen eclipse error-prone eslint findbugs flake8 fxcop gcc gcc3 go-vet golint groovy hadolint java javadoc-warnings " +
+	"jslint kotlin ktlint maven-warnings msbuild mypy npm-audit open-tasks owasp-dependency-check pep8 php-code-sniffer phpstan pmd puppetlint " +
+	"pydocstyle pylint resharper revapi rubocop sarif scala simian spotbugs stylecop stylelint swiftlint taglist trivy tslint valgrind yamllint"
+
+// analyses are the pages of these tools.
 func analyses(below ...string) string {
-	const tools = "android-lint ansiblelint checkstyle clang clang-analyzer clang-tidy cmake code-analysis codenarc cpd cppcheck cpplint csslint " +
-		"detekt dockerlint doxygen eclipse error-prone eslint findbugs flake8 fxcop gcc gcc3 go-vet golint groovy hadolint java javadoc-warnings " +
-		"jslint kotlin ktlint maven-warnings msbuild mypy npm-audit open-tasks owasp-dependency-check pep8 php-code-sniffer phpstan pmd puppetlint " +
-		"pydocstyle pylint resharper revapi rubocop sarif scala simian spotbugs stylecop stylelint swiftlint taglist trivy tslint valgrind yamllint"
 	var paths strings.Builder
 	for tool := range strings.FieldsSeq(tools) {
 		for _, page := range below {
