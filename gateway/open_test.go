@@ -128,3 +128,32 @@ func TestOpenEndpointsBeyondTheScopes(t *testing.T) {
 		t.Errorf("Jenkins got %+v", got)
 	}
 }
+
+// A link on which Jenkins acts is followed from pages of this site alone: with a user's
+// session as with a token that a browser keeps as a password.
+func TestLinksThatAct(t *testing.T) {
+	s := newPeopleSite(t, options{})
+	for _, path := range []string{
+		"/job/a/build?token=x", "/job/a/buildWithParameters?%74oken=x", "/job/a/polling?token=x", "/static/x/job/a/build?token=x",
+		"/generic-webhook-trigger/invoke", "/generic-webhook-trigger/invoke?token=x", "/manage/generic-webhook-trigger/invoke", "/multibranch-webhook-trigger/invoke?token=x",
+		"/git/notifyCommit?url=x", "/mercurial/notifyCommit?url=x", "/subversion/6a2b/notifyCommit", "/buildByToken/build?job=a&token=x", "/%67it/notifyCommit?url=x",
+	} {
+		for name, sender := range map[string]string{"a user": ssoHeader + ": carol", "a token as a password": s.auth("alice")} {
+			for _, method := range []string{"GET", "HEAD"} {
+				s.jenkins.ResetRequests()
+				a := s.send(method, path, "", sender, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate")
+				s.refusedWith(a, http.StatusForbidden, gateway.ReasonCrossOrigin)
+				s.untouched()
+				if a := s.send(method, path, "", sender, "Sec-Fetch-Site: same-origin"); a.StatusCode == http.StatusForbidden && strings.Contains(a.body, "another site") {
+					t.Errorf("%s %s from this site by %s: %s", method, path, name, a.dump())
+				}
+			}
+		}
+	}
+	// What only shows something is followed from everywhere.
+	for _, path := range []string{"/job/a/build?delay=0sec", "/job/a/", "/git/"} {
+		if a := s.send("GET", path, "", ssoHeader+": carol", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"); strings.Contains(a.body, "another site") {
+			t.Errorf("GET %s: %s", path, a.dump())
+		}
+	}
+}
