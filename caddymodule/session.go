@@ -140,7 +140,7 @@ func (s *Session) person(r *http.Request) (*token.Profile, error) {
 		guarded, _ := caddyhttp.GetVar(r.Context(), guardedVar).([]string)
 		for _, name := range s.headers {
 			if _, set := r.Header[name]; set && !slices.Contains(guarded, name) {
-				return nil, fmt.Errorf("%w: the header %s is not guarded; put \"crumbgate_sso_headers %s\" into the site", gateway.ErrUntrusted, name, name)
+				return nil, fmt.Errorf("%w: the header %s is not guarded: put \"crumbgate_sso_headers %s\" into the site, with \"from trusted_proxies\" in its block if a proxy in front of Caddy sets the header", gateway.ErrUntrusted, name, name)
 			}
 		}
 	}

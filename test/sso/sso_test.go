@@ -103,6 +103,9 @@ func (w *world) send(client *http.Client, method, target, body string, headers .
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header[name] = append(r.Header[name], value)
 	}
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		r.Header.Set("User-Agent", "Mozilla/5.0") // a browser
+	}
 	resp, err := client.Do(r)
 	if err != nil {
 		w.t.Fatalf("%s %s: %v", method, target, err)
@@ -462,5 +465,78 @@ func TestPasswords(t *testing.T) {
 	request.SetBasicAuth("alice", secret)
 	if a, seen := w.ask("GET", whoAmI, "", "Authorization: "+request.Header.Get("Authorization")); a.StatusCode != http.StatusUnauthorized || seen != nil {
 		t.Errorf("another's token: %s; Jenkins got %v", a.Status, seen)
+	}
+}
+
+// TestChallenge: a browser is led to the sign-in with its page and query, a program is asked for a password, and a script in
+// a page is not, since the browser would ask its user.
+func TestChallenge(t *testing.T) {
+	t.Parallel()
+	w := start(t, "oauth2-proxy", ssotest.OAuth2Proxy)
+	const target = "/job/a/?x=1&y=%26z"
+	a, _ := w.ask("GET", target, "", acceptsPage)
+	to, err := url.Parse(a.Header.Get("Location"))
+	if err != nil || a.StatusCode != http.StatusFound || to.Path != "/oauth2/start" || to.Query().Get("rd") != target {
+		t.Errorf("a browser: %s to %q, want rd=%s", a.Status, a.Header.Get("Location"), target)
+	}
+	for _, test := range []struct {
+		name      string
+		headers   []string
+		challenge string
+	}{
+		{"a script in a page", []string{acceptsJSON, "Sec-Fetch-Mode: cors", "User-Agent: Mozilla/5.0"}, ""},
+		{"a program", []string{"Accept: */*"}, `Basic realm="Jenkins"`},
+		{"Java", []string{"Accept: text/html, image/gif, image/jpeg, */*; q=0.2", "User-Agent: Java/17.0.15"}, `Basic realm="Jenkins"`},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", w.URL+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range test.headers {
+			name, value, _ := strings.Cut(h, ": ")
+			r.Header.Set(name, value)
+		}
+		resp, err := gatewaytest.Client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") != test.challenge {
+			t.Errorf("%s: %s with the challenge %q, want %q", test.name, resp.Status, resp.Header.Get("WWW-Authenticate"), test.challenge)
+		}
+	}
+}
+
+// TestSignInInFront: a proxy in front of Caddy names the user in a header, and nobody else can.
+func TestSignInInFront(t *testing.T) {
+	t.Parallel()
+	const heading = "A sign-in in front of Caddy"
+	for _, test := range []struct {
+		name, proxies string
+		headers       []string
+		user          string // "" for nobody
+	}{
+		{"by the proxy", "127.0.0.1/32", []string{"X-Auth-Request-User: bob"}, "bob"},
+		{"by an address that is no proxy", "192.0.2.0/24", []string{"X-Auth-Request-User: bob"}, ""},
+		{"added to the client's", "127.0.0.1/32", []string{"X-Auth-Request-User: admin", "X-Auth-Request-User: bob"}, ""},
+		{"in another spelling", "127.0.0.1/32", []string{"X_Auth_Request_User: admin"}, ""},
+		{"in another spelling beside the proxy's", "127.0.0.1/32", []string{"X_Auth_Request_User: admin", "X-Auth-Request-User: bob"}, "bob"},
+		{"nobody", "127.0.0.1/32", nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			jenkins, address := jenkinstest.Start(t, jenkinstest.Config{})
+			servers := "servers {\n\t\ttrusted_proxies static " + test.proxies + "\n\t}\n\tcrumbgate {"
+			w := &world{Gateway: gatewaytest.New(t, address, strings.Replace(recipe(t, heading), "crumbgate {", servers, 1)), t: t, jenkins: jenkins}
+			w.Start(t)
+			a, seen := w.ask("GET", whoAmI, "", test.headers...)
+			if test.user == "" {
+				if a.StatusCode != http.StatusUnauthorized || seen != nil {
+					t.Errorf("%s; Jenkins got %v", a.Status, seen)
+				}
+				return
+			}
+			w.is(test.name, seen, test.user, "", "", "")
+		})
 	}
 }
