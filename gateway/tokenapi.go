@@ -275,7 +275,7 @@ func (a *tokenAnswer) mayChange() bool { return a.own || a.gate.IsAdmin(a.Token.
 func (a *tokenAnswer) request() token.Request {
 	return token.Request{
 		User: string(a.owner), Name: strings.TrimSpace(a.form.Get("newTokenName")), Format: "jenkins", Actor: a.actor, Renumber: true,
-		Limits: a.Token.Record().Limits, // or a token with limits could make itself one without
+		Parent: a.Token, Limits: a.Token.Record().Limits,
 	}
 }
 

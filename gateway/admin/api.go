@@ -91,6 +91,7 @@ type Token struct {
 	CreatedBy  string `json:"created_by"`
 	Family     string `json:"family,omitempty"`      // the id of the token that it descends from by rotation
 	ReplacedBy string `json:"replaced_by,omitempty"` // the id of the token that has replaced it
+	Parent     string `json:"parent,omitempty"`      // the id of the token that created it, which bounds it
 	Limits
 	Marks Marks `json:"marks"`
 	Uses  Uses  `json:"uses"`
@@ -146,13 +147,14 @@ func tokenOf(t *token.Token, now time.Time) Token {
 		State:      marks.State,
 		Origin:     record.Origin.String(),
 		Created:    Time(record.Created),
-		Expires:    Time(record.Expires),
+		Expires:    Time(t.Expires()),
 		Suspended:  Time(record.Suspended),
 		Revoked:    Time(record.Revoked),
 		Why:        record.Why,
 		CreatedBy:  record.Actor,
 		Family:     idText(record.Family),
 		ReplacedBy: idText(record.Successor),
+		Parent:     idText(record.Parent),
 		Limits:     limitsOf(record.Limits),
 		Marks: Marks{
 			Age: marks.Age.String(), LastUse: marks.LastUse.String(),

@@ -48,13 +48,13 @@ var (
 	suspending = &changing{
 		done: "suspended", states: []token.State{token.Active},
 		do: func(ctx context.Context, d *token.Directory, tokens []*token.Token, why, actor string) ([]*token.Token, error) {
-			return d.SuspendAll(ctx, tokens, why, actor)
+			return d.SuspendAll(ctx, tokens, token.ByAdmin, why, actor)
 		},
 	}
 	resuming = &changing{
 		done: "resumed", states: []token.State{token.Suspended}, noWhy: true,
 		do: func(ctx context.Context, d *token.Directory, tokens []*token.Token, _, actor string) ([]*token.Token, error) {
-			return d.ResumeAll(ctx, tokens, actor)
+			return d.ResumeAll(ctx, tokens, token.ByAdmin, actor)
 		},
 	}
 )

@@ -271,7 +271,7 @@ func TestLifeOfAToken(t *testing.T) {
 	want := admin.Token{
 		ID: made.ID, User: "alice", Name: "deploy", State: "active", Origin: "issued", CreatedBy: "root",
 		Created: admin.Time(start.Unix()), Expires: admin.Time(start.Add(2 * time.Hour).Unix()),
-		Marks: admin.Marks{Age: "ok", LastUse: "ok", Expiring: true, Unlimited: true},
+		Marks: admin.Marks{Age: "ok", LastUse: "ok", Unlimited: true},
 	}
 	if !reflect.DeepEqual(made.Token, want) {
 		t.Errorf("made %+v, want %+v", made.Token, want)

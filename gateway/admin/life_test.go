@@ -381,7 +381,10 @@ func TestReport(t *testing.T) {
 	post[admin.ImportResult](t, g, "import", `{"tokens":[{"user":"dave","name":"legacy","legacy":true,"digest":"`+digest(1)+`"},
 		{"user":"dave","name":"imported","created":"2025-01-01T00:00:00Z","uses":1,"last_use":"2026-11-01T00:00:00Z","digest":"`+digest(2)+`"}]}`, 200)
 	create(t, g, `{"user":"alice","name":"unending","expires":"never","scopes":["admin"]}`)
+	g.now = start.Add(-163 * time.Hour)
 	create(t, g, `{"user":"alice","name":"expiring","expires":"7d","scopes":["read"]}`)
+	g.now = start
+	create(t, g, `{"user":"alice","name":"new","expires":"7d","scopes":["read"]}`)
 	g.find(t, create(t, g, `{"user":"alice","name":"wide","scopes":["read"]}`).Token).Observe(policy.Classify("GET", "/job/a/api/json", ""))
 	g.find(t, create(t, g, `{"user":"alice","name":"right","scopes":["read:a"]}`).Token).Observe(policy.Classify("GET", "/job/a/api/json", ""))
 	create(t, g, `{"user":"alice","name":"observed","scopes":["read"],"observe":true}`)
@@ -407,8 +410,8 @@ func TestReport(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("the report does not have %v", want)
 	}
-	if report.Tokens != 9 || report.Warnings != 5 || !strings.Contains(report.Legacy, "1 token from before Jenkins 2.129") {
-		t.Errorf("%d tokens, %d warnings, %q, want 9 and 5, and a warning of legacy tokens", report.Tokens, report.Warnings, report.Legacy)
+	if report.Tokens != 10 || report.Warnings != 5 || !strings.Contains(report.Legacy, "1 token from before Jenkins 2.129") {
+		t.Errorf("%d tokens, %d warnings, %q, want 10 and 5, and a warning of legacy tokens", report.Tokens, report.Warnings, report.Legacy)
 	}
 	g.now = start.Add(10 * 24 * time.Hour)
 	report = get[admin.Report](t, g, "GET", "/crumbgate/report?limit=1", "", 200)

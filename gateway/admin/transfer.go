@@ -162,7 +162,7 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request, d *token.Direct
 			User: string(record.Owner), ID: record.ID.String(), Name: record.Name,
 			Digest: hex.EncodeToString(record.Digest[:]), Legacy: record.Origin == token.Legacy,
 			Created: Time(record.Created), Expires: Time(record.Expires),
-			Uses: uses.Count, LastUse: Time(uses.Last), Limited: record.Limits != nil, Gone: tokens[i].Admit(now) != "",
+			Uses: uses.Count, LastUse: Time(uses.Last), Limited: record.Limits != nil || record.Parent != uuid.Nil, Gone: tokens[i].Admit(now) != "",
 		}
 	}, "")
 	return nil

@@ -123,7 +123,7 @@ func limitFlags(cmd *cobra.Command) (update func() admin.LimitsUpdate) {
 	scopes := flags.StringArray("scope", nil, "what the token may do, as in read or build:team-a/**; may be given several times")
 	observe := flags.Bool("observe", false, "let pass what the scopes don't cover, and note it for token suggest")
 	sources := flags.StringArray("source", nil, "network that the token may be used from, as in 10.0.0.0/8; may be given several times")
-	rate := flags.Uint32("rate", 0, "how many requests a minute it may make; 0: any number")
+	rate := flags.Uint32("rate", 0, "how many requests it may make in any 60 seconds, also all at once; 0: any number")
 	uses := flags.Uint64("max-uses", 0, "how often it may be used in all; 0: any number")
 	return func() admin.LimitsUpdate {
 		var u admin.LimitsUpdate

@@ -212,8 +212,15 @@ func (e *Env) since(t admin.Time) string {
 		return "never"
 	}
 	then, now := time.Unix(int64(t), 0), e.Now()
-	if then.After(now) {
-		then = then.Add(time.Minute - time.Second) // so that a new token's 90 days are not 89
+	if left := then.Sub(now); left > 0 { // a token of 90 days has 90 days left, a minute later too
+		unit := day
+		switch {
+		case left <= time.Hour:
+			unit = time.Minute
+		case left <= day:
+			unit = time.Hour
+		}
+		then = now.Add((left + unit - 1) / unit * unit)
 	}
 	return humanize.CustomRelTime(then, now, "ago", "from now", spans)
 }

@@ -63,7 +63,7 @@ func (t *table) flush() error {
 	return err
 }
 
-const legend = "! is for what ends within a week, was not used within a week of its creation, or is over 180 days old or unused; !! for over 360 days."
+const legend = "! is for what expires soon, was not used within a week of its creation, or is over 180 days old or unused; !! for over 360 days."
 
 // printTokens prints tokens as they come, and returns how many there were.
 func (e *Env) printTokens(tokens iter.Seq2[admin.Token, error], indent string) (n int, err error) {

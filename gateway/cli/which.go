@@ -128,7 +128,7 @@ func filterFlags(cmd *cobra.Command, all string) *filtering {
 	text(&f.User, "user", "tokens of this user (--owner is the same)")
 	text(&f.Name, "name", "tokens of this name; * stands for any characters, ? for one")
 	text(&f.Search, "search", "tokens with this text in id, user, name or scopes")
-	text(&f.State, "state", "tokens in this state: active, suspended, revoked, expired, superseded, \"owner disabled\", legacy, idle or \"used up\"")
+	text(&f.State, "state", "tokens in this state: active, suspended, revoked, expired, superseded, \"owner disabled\", legacy, parent, idle or \"used up\"")
 	text(&f.UnusedFor, "unused-for", "tokens not used for this long, as in 90d")
 	text(&f.CreatedBefore, "created-before", "tokens made before this day, as in 2026-01-31")
 	text(&f.ExpiresWithin, "expires-within", "tokens that end within this time, as in 7d")

@@ -84,7 +84,7 @@ func (v *visit) all() error {
 		States: []choice{{"", "Any"}}, Spans: []choice{{"", "Any time"}, {"30d", "30 days"}, {"90d", "90 days"}, {"180d", "180 days"}, {"360d", "360 days"}},
 	}
 	for _, state := range []string{
-		"active", string(token.RefusedSuspended), string(token.RefusedExpired), string(token.RefusedSuperseded), string(token.RefusedIdle),
+		"active", string(token.RefusedSuspended), string(token.RefusedExpired), string(token.RefusedSuperseded), string(token.RefusedParent), string(token.RefusedIdle),
 		string(token.RefusedOwner), string(token.RefusedLegacy), string(token.RefusedRevoked),
 	} {
 		page.States = append(page.States, choice{state, stateTexts[state][0]})
@@ -236,9 +236,9 @@ func (v *visit) apply() error {
 	}
 	switch act.Action {
 	case "suspend":
-		_, err = v.directory.SuspendAll(v.ctx, chosen, why, v.actor())
+		_, err = v.directory.SuspendAll(v.ctx, chosen, token.ByAdmin, why, v.actor())
 	case "resume":
-		_, err = v.directory.ResumeAll(v.ctx, chosen, v.actor())
+		_, err = v.directory.ResumeAll(v.ctx, chosen, token.ByAdmin, v.actor())
 	case "revoke":
 		_, err = v.directory.RevokeAll(v.ctx, chosen, why, v.actor())
 	}

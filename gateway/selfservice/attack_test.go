@@ -156,7 +156,7 @@ func TestMarkup(t *testing.T) {
 	if _, _, err := w.Create(t.Context(), token.Request{User: evil, Name: "a", Actor: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.SuspendAll(t.Context(), []*token.Token{made}, evil, "test"); err != nil {
+	if _, err := w.SuspendAll(t.Context(), []*token.Token{made}, token.ByAdmin, evil, "test"); err != nil {
 		t.Fatal(err)
 	}
 	w.entries = []selfservice.AuditEntry{{

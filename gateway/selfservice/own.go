@@ -152,6 +152,7 @@ type tokenPage struct {
 	CanRest  bool   // it can be suspended
 	CanWake  bool   // it can be resumed
 	CanTurn  bool   // it can be rotated
+	Locked   string // why the person can't resume it
 }
 
 // overlaps are for how long an old token may still work after a rotation.
@@ -169,8 +170,11 @@ func (v *visit) tokenPage(t *token.Token, own bool) tokenPage {
 	page := tokenPage{
 		base: v.base(line.Name, here), Token: line, Own: own, Renamed: line.Name, Limits: limitFormOf(r.Limits),
 		Overlaps: overlaps, Overlap: token.DefaultOverlap,
-		CanRest: r.State == token.Active && !line.Past, CanWake: r.State == token.Suspended,
+		CanRest: r.State == token.Active && !line.Past, CanWake: r.State == token.Suspended && r.ResumableBy(v.authority()) || line.State == string(token.RefusedIdle),
 		CanTurn: own && r.State == token.Active && !r.Superseded(),
+	}
+	if r.State == token.Suspended && !page.CanWake {
+		page.Locked = "An administrator or the gateway has suspended this token. Only an administrator can resume it."
 	}
 	page.Lives = []choice{{"", "As long as the old one was to"}}
 	if r.Expires == 0 || r.Created == 0 {
@@ -290,6 +294,14 @@ func (v *visit) rotate() error {
 	return v.refuse(t, own, status, f)
 }
 
+// authority returns the right by which the person suspends and resumes tokens.
+func (v *visit) authority() token.Authority {
+	if v.admin {
+		return token.ByAdmin
+	}
+	return token.ByOwner
+}
+
 func (v *visit) suspend() error {
 	why, wrong := v.why()
 	if wrong != nil {
@@ -300,14 +312,14 @@ func (v *visit) suspend() error {
 		return v.refuse(t, own, http.StatusBadRequest, fault{"why", sentence(wrong)})
 	}
 	return v.change("", "suspended", func(t *token.Token) error {
-		_, err := v.directory.SuspendAll(v.ctx, []*token.Token{t}, why, v.actor())
+		_, err := v.directory.SuspendAll(v.ctx, []*token.Token{t}, v.authority(), why, v.actor())
 		return err
 	})
 }
 
 func (v *visit) resume() error {
 	return v.change("", "resumed", func(t *token.Token) error {
-		_, err := v.directory.ResumeAll(v.ctx, []*token.Token{t}, v.actor())
+		_, err := v.directory.ResumeAll(v.ctx, []*token.Token{t}, v.authority(), v.actor())
 		return err
 	})
 }

@@ -494,17 +494,29 @@ func TestToken(t *testing.T) {
 		{"suspend with too much", nil, "suspend", []string{"why", strings.Repeat("x", 201)}, 400, "at most 200", func(r *token.Record) bool { return r.State == token.Active }},
 		{"suspend with a secret", nil, "suspend", []string{"why", token.NewSecret(token.Native).Reveal()}, 400, "holds a token", func(r *token.Record) bool { return r.State == token.Active }},
 		{"resume", func(w *world, made *token.Token) {
-			_, err := w.SuspendAll(context.Background(), []*token.Token{made}, "", "test")
+			_, err := w.SuspendAll(context.Background(), []*token.Token{made}, token.ByOwner, "", "test")
 			if err != nil {
 				w.t.Fatal(err)
 			}
 		}, "resume", nil, 303, "?done=resumed", func(r *token.Record) bool { return r.State == token.Active }},
+		{"resume what an administrator has suspended", func(w *world, made *token.Token) {
+			_, err := w.SuspendAll(context.Background(), []*token.Token{made}, token.ByAdmin, "", "test")
+			if err != nil {
+				w.t.Fatal(err)
+			}
+		}, "resume", nil, 409, "not suspended by its owner", func(r *token.Record) bool { return r.State == token.Suspended }},
+		{"resume what the reuse alarm has suspended", func(w *world, made *token.Token) {
+			_, err := w.SuspendAll(context.Background(), []*token.Token{made}, token.ByGateway, "", "test")
+			if err != nil {
+				w.t.Fatal(err)
+			}
+		}, "resume", nil, 409, "not suspended by its owner", func(r *token.Record) bool { return r.State == token.Suspended }},
 		{"revoke", nil, "revoke", nil, 303, "?done=revoked", func(r *token.Record) bool { return r.State == token.Revoked }},
 		{"rotate", nil, "rotate", []string{"overlap", "1h", "life", "7d"}, 200, "works until", (*token.Record).Superseded},
 		{"rotate at once", nil, "rotate", []string{"overlap", "0", "life", ""}, 200, "it has ended", (*token.Record).Superseded},
 		{"rotate with another overlap", nil, "rotate", []string{"overlap", "9000d", "life", ""}, 400, "did not offer", func(r *token.Record) bool { return !r.Superseded() }},
 		{"rotate a suspended one", func(w *world, made *token.Token) {
-			_, err := w.SuspendAll(context.Background(), []*token.Token{made}, "", "test")
+			_, err := w.SuspendAll(context.Background(), []*token.Token{made}, token.ByAdmin, "", "test")
 			if err != nil {
 				w.t.Fatal(err)
 			}
@@ -574,16 +586,18 @@ func TestMarks(t *testing.T) {
 		}
 		w.now = w.now.AddDate(0, 0, tt.age)
 	}
-	if _, _, err := w.Create(t.Context(), token.Request{User: "carol", Name: "short", Expires: "3d", Actor: "carol"}); err != nil {
+	w.now = w.now.Add(-55 * time.Minute)
+	if _, _, err := w.Create(t.Context(), token.Request{User: "carol", Name: "short", Expires: "1h", Actor: "carol"}); err != nil {
 		t.Fatal(err)
 	}
+	w.now = w.now.Add(55 * time.Minute)
 	used := w.make("carol", "used")
 	used.Use(usage.Use{Time: w.now, Addr: "192.0.2.8", Agent: "curl/8"})
 	used.Use(usage.Use{Time: w.now, Addr: "192.0.2.9", Agent: "curl/8"})
 	w.get(carol, "").want(t, 200, "Made 400 days ago: rotate it", "Made 200 days ago: rotate it", "Never used: do you need it?", "Never expires",
-		"Expires in 3 days", "No scopes", "2 uses curl")
+		"Expires in 5 minutes", "No scopes", "2 uses curl")
 	w.get(carol, "token/"+used.Record().ID.String()).want(t, 200, "192.0.2.9", "192.0.2.8", "curl")
-	w.get(root, "admin/").want(t, 200, "1 more than 360 days old", "1 more than 180 days old", "3 made more than a week ago and not used since", "1 ends within a week", "3 without an end", "4 without scopes")
+	w.get(root, "admin/").want(t, 200, "1 more than 360 days old", "1 more than 180 days old", "3 made more than a week ago and not used since", "1 expires soon", "3 without an end", "4 without scopes")
 
 	if _, err := w.SetDisabled(t.Context(), "carol", true, "root"); err != nil {
 		t.Fatal(err)

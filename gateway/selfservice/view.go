@@ -7,6 +7,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
+	"github.com/google/uuid"
 
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
@@ -34,12 +35,23 @@ func (v *visit) momentOf(t time.Time) moment {
 	}
 }
 
-// relative counts in days where people count the lives of tokens in them.
+// relative counts in days where people count the lives of tokens in them. What is left
+// is rounded up.
 func relative(t, now time.Time) string {
 	span := now.Sub(t)
 	past := span >= 0
 	if !past {
 		span = -span
+		unit := 24 * time.Hour
+		switch {
+		case span <= time.Minute:
+			unit = time.Second
+		case span <= time.Hour:
+			unit = time.Minute
+		case span <= 48*time.Hour:
+			unit = time.Hour
+		}
+		span = (span + unit - 1) / unit * unit
 	}
 	var text string
 	switch {
@@ -90,6 +102,7 @@ type row struct {
 	Addrs                  []string // known ones, the newest first
 	Notes                  []note
 	Successor              string
+	Parent                 string // the id of the token that created this one, "" for none
 }
 
 // stateTexts are of token.Marks.State; how much it should worry people follows.
@@ -101,6 +114,7 @@ var stateTexts = map[string][2]string{
 	string(token.RefusedSuperseded): {"Replaced, and at its end", "off"},
 	string(token.RefusedOwner):      {"Refused: the user is disabled", "error"},
 	string(token.RefusedLegacy):     {"Refused: a legacy token", "error"},
+	string(token.RefusedParent):     {"Refused: the token that created it is not valid", "off"},
 	string(token.RefusedIdle):       {"Refused: not used for too long", "warning"},
 }
 
@@ -110,8 +124,8 @@ func (v *visit) row(t *token.Token) row {
 	line := row{
 		Prefix: v.Prefix, ID: id, Short: "…" + id[len(id)-8:], Owner: string(r.Owner), Name: r.Name,
 		State: marks.State, StateText: stateTexts[marks.State][0], Level: stateTexts[marks.State][1], Why: r.Why,
-		Unlimited: !r.Scoped(), Observed: r.Observed(), Legacy: marks.Legacy,
-		Created: v.moment(r.Created), Expires: v.moment(r.Expires), First: v.moment(uses.First), Last: v.moment(uses.Last),
+		Unlimited: !t.Scoped(), Observed: r.Observed(), Legacy: marks.Legacy,
+		Created: v.moment(r.Created), Expires: v.moment(t.Expires()), First: v.moment(uses.First), Last: v.moment(uses.Last),
 		Count: humanize.Comma(int64(min(uses.Count, 1<<62))), Addr: uses.LastAddr, Agent: uses.Agent, Addrs: slices.Clone(uses.Addrs),
 	}
 	slices.Reverse(line.Addrs)
@@ -126,6 +140,9 @@ func (v *visit) row(t *token.Token) row {
 	}
 	if marks.Replaced {
 		line.Successor = r.Successor.String()
+	}
+	if r.Parent != uuid.Nil {
+		line.Parent = r.Parent.String()
 	}
 	switch token.Refusal(marks.State) {
 	case token.RefusedRevoked, token.RefusedExpired, token.RefusedSuperseded:

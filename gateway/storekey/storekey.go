@@ -14,6 +14,7 @@ const (
 	Needs     = "needed/" // what observed tokens have done, by the tokens' ids
 	CrumbKeys = "meta/crumb-keys"
 	Swept     = "meta/swept"       // when the tokens were last looked through
+	Counted   = "meta/counted"     // since when uses are counted
 	AuditHead = "meta/audit-head/" // the last line of an audit log, by the log's name
 
 	AuditSettled  = "meta/audit-settled/" // the last line of an audit log whose change the store has
@@ -23,5 +24,5 @@ const (
 
 // Kinds are the prefixes of all keys.
 func Kinds() []string {
-	return []string{Tokens, Users, Usage, Needs, CrumbKeys, Swept, AuditHead, AuditSettled, AuditAccepted, AuditWaiting}
+	return []string{Tokens, Users, Usage, Needs, CrumbKeys, Swept, Counted, AuditHead, AuditSettled, AuditAccepted, AuditWaiting}
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/usage"
 )
@@ -22,6 +20,7 @@ const (
 	RefusedSuperseded Refusal = "superseded" // expired, because another has replaced it
 	RefusedOwner      Refusal = "owner disabled"
 	RefusedLegacy     Refusal = "legacy"
+	RefusedParent     Refusal = "parent" // the token that created it is not valid
 	RefusedSource     Refusal = "source"
 	RefusedScope      Refusal = "scope"
 )
@@ -40,12 +39,13 @@ func (t *Token) Admit(now time.Time) Refusal {
 	if refusal := t.standing(now); refusal != "" {
 		return refusal
 	}
-	r, rules := t.Record(), t.owner.directory.Rules()
-	switch {
-	case rules.MaxIdle != 0 && t.idleSince()+int64(rules.MaxIdle/time.Second) <= now.Unix():
+	if t.idle(now) {
 		return RefusedIdle
-	case r.Limits != nil && r.Limits.Uses != 0 && t.Uses().Count >= r.Limits.Uses:
-		return RefusedUses
+	}
+	for a := t; a != nil; a = a.parent.Load() {
+		if bound := a.bound(); bound != 0 && a.Uses().Count >= bound {
+			return RefusedUses
+		}
 	}
 	return ""
 }
@@ -53,6 +53,19 @@ func (t *Token) Admit(now time.Time) Refusal {
 // standing returns "" if the token is valid at now, however much it is used, else the
 // reason.
 func (t *Token) standing(now time.Time) Refusal {
+	if refusal := t.standingAlone(now); refusal != "" {
+		return refusal
+	}
+	for a := t.parent.Load(); a != nil; a = a.parent.Load() {
+		if a.standingAlone(now) != "" {
+			return RefusedParent
+		}
+	}
+	return ""
+}
+
+// standingAlone is standing without the tokens above.
+func (t *Token) standingAlone(now time.Time) Refusal {
 	r := t.Record()
 	if t.Profile().Disabled != 0 && r.State != Revoked {
 		return RefusedOwner
@@ -100,17 +113,16 @@ func (t *Token) Continue(now time.Time, a *Access) Refusal {
 	if refusal := t.standing(now); refusal != "" {
 		return refusal
 	}
-	r := t.Record()
-	if !r.AllowsSource(a.Addr) {
+	if !t.AllowsSource(a.Addr) {
 		return RefusedSource
 	}
-	if a.Open || !r.Scoped() || r.Observed() {
+	if a.Open || !t.Scoped() {
 		return ""
 	}
 	if !a.classified { // the token may have had no scopes when the request began
 		a.need, a.classified = policy.Classify(a.Method, a.Path, a.Query), true
 	}
-	if !r.Covers(a.need) {
+	if covered, uncovered := t.Covers(a.need); !covered && !uncovered {
 		return RefusedScope
 	}
 	return ""
@@ -124,49 +136,41 @@ func (t *Token) InUse(now time.Time) {
 	}
 }
 
-// idleSince returns the Unix second from which on the token has not been used.
-func (t *Token) idleSince() int64 {
-	r := t.Record()
-	since := max(r.Created, r.Resumed)
-	if c := t.uses.Load(); c != nil {
-		since = max(since, c.Last())
-	}
-	return since
-}
-
 // Use counts a use of a token that has been admitted, in memory, or tells why this
 // one is not allowed. A legacy token is warned of in the log, if the rules say so, once
 // for each start of the gateway.
 func (t *Token) Use(u usage.Use) Refusal {
 	d, record := t.owner.directory, t.Record()
-	rules, limits := d.Rules(), record.Limits
+	rules := d.Rules()
 	if record.Origin == Legacy && rules.Legacy == LegacyWarned && t.warned.CompareAndSwap(false, true) {
 		d.config.Log.Warn("a token from before Jenkins 2.129 is in use: replace it by a new one",
 			"token_id", record.ID, "owner", string(record.Owner), "name", record.Name, "client_addr", u.Addr)
 	}
-	if limits != nil && limits.Rate != 0 && !t.limiter(limits.Rate).AllowN(u.Time, 1) {
-		return RefusedRate
+	for a := t; a != nil; a = a.parent.Load() {
+		if rate := a.Record().perMinute(); rate != 0 && !a.window().allow(u.Time.Unix(), rate) {
+			return RefusedRate
+		}
 	}
-	capped := limits != nil && limits.Uses != 0
-	if rules.UsageOff && !capped {
+	refusal := t.count(u, record)
+	for a := t.parent.Load(); a != nil && refusal == ""; a = a.parent.Load() {
+		// A use of a token is one of those that created it, too.
+		if bound := a.bound(); bound != 0 {
+			refusal = a.spending(a.counter().Take(bound))
+		}
+	}
+	return refusal
+}
+
+// count counts a use of the token, but not of those above it.
+func (t *Token) count(u usage.Use, record *Record) Refusal {
+	d := t.owner.directory
+	bound := t.bound()
+	if d.Rules().UsageOff && bound == 0 {
 		return ""
 	}
-	counter := t.uses.Load()
-	if counter == nil {
-		t.uses.CompareAndSwap(nil, d.tracker.Counter(record.ID, usage.Total{}))
-		counter = t.uses.Load()
-	}
-	bound := uint64(0)
-	if capped {
-		bound = limits.Uses
-	}
-	fresh, err := counter.Add(u, bound)
-	switch {
-	case errors.Is(err, usage.ErrSpent):
-		return RefusedUses
-	case err != nil:
-		d.config.Log.Error("request refused, because a use of its token can't be reserved", "token_id", record.ID, "error", err)
-		return RefusedStore
+	fresh, err := t.counter().Add(u, bound)
+	if err != nil {
+		return t.spending(err)
 	}
 	if fresh {
 		d.happen(Event{
@@ -177,19 +181,55 @@ func (t *Token) Use(u usage.Use) Refusal {
 	return ""
 }
 
-// limiter returns what bounds the rate of the token's uses: a minute's worth at
-// once, and then evenly.
-func (t *Token) limiter(perMinute uint32) *rate.Limiter {
-	limit := rate.Limit(float64(perMinute) / 60)
-	for {
-		old := t.rate.Load()
-		if old != nil && old.Burst() == int(perMinute) {
-			return old
-		}
-		if t.rate.CompareAndSwap(old, rate.NewLimiter(limit, int(perMinute))) {
-			continue // and load it
+// counter returns what counts the uses of the token.
+func (t *Token) counter() *usage.Counter {
+	counter := t.uses.Load()
+	if counter == nil {
+		t.uses.CompareAndSwap(nil, t.owner.directory.tracker.Counter(t.Record().ID, usage.Total{}))
+		counter = t.uses.Load()
+	}
+	return counter
+}
+
+// spending returns the refusal for what came of counting a use within a bound.
+func (t *Token) spending(err error) Refusal {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, usage.ErrSpent):
+		return RefusedUses
+	}
+	t.owner.directory.config.Log.Error("request refused, because a use of its token can't be reserved", "token_id", t.Record().ID, "error", err)
+	return RefusedStore
+}
+
+// window returns what counts the last requests of the token.
+func (t *Token) window() *window {
+	w := t.rate.Load()
+	if w == nil {
+		t.rate.CompareAndSwap(nil, new(window))
+		w = t.rate.Load()
+	}
+	return w
+}
+
+// RetryAfter returns after how many seconds, at least 1, a token that was refused for its
+// rate may make its next request.
+func (t *Token) RetryAfter(now time.Time) int64 {
+	seconds := int64(1)
+	for a := t; a != nil; a = a.parent.Load() {
+		if rate := a.Record().perMinute(); rate != 0 {
+			seconds = max(seconds, a.window().wait(now.Unix(), rate))
 		}
 	}
+	return seconds
+}
+
+// Ended reports whether a use of the token at now shows that its secret is in other hands:
+// another token has replaced it, and it was not to work any more.
+func (t *Token) Ended(now time.Time) bool {
+	r := t.Record()
+	return r.Superseded() && r.Admit(now) != ""
 }
 
 // Reused raises the alarm when a token is used that another has replaced: somebody

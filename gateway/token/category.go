@@ -35,7 +35,7 @@ var Categories = []Category{
 	{"never_used", LevelWarning, "made more than a week ago and not used since", "revoke", func(_ *Token, m Marks) bool {
 		return m.usable() && m.NeverUsed
 	}},
-	{"expiring", LevelWarning, "ends within a week", "rotate, or let it end", func(_ *Token, m Marks) bool {
+	{"expiring", LevelWarning, "expires soon: in the last tenth of its life, at most the last 7 days", "rotate, or let it end", func(_ *Token, m Marks) bool {
 		return m.usable() && m.Expiring && !m.Replaced
 	}},
 	{"over_privileged", LevelWarning, "observed, or with other scopes than it was seen to need", "take what token suggest says", func(t *Token, m Marks) bool {
@@ -45,12 +45,12 @@ var Categories = []Category{
 		return m.usable() && m.Unending
 	}},
 	{"unlimited", LevelOK, "without scopes, so that it may do all that its user may", "", func(t *Token, m Marks) bool {
-		return m.usable() && !t.Record().Scoped()
+		return m.usable() && !t.Scoped()
 	}},
 	{"disabled_users", LevelOK, "of a disabled user, and refused", "revoke once the user is gone for good", func(t *Token, _ Marks) bool {
 		return t.Profile().Disabled != 0
 	}},
-	{"suspended", LevelOK, "suspended, or refused because it was idle", "resume or revoke", func(t *Token, m Marks) bool {
+	{"suspended", LevelOK, "suspended, or refused because it is idle", "resume or revoke", func(t *Token, m Marks) bool {
 		return t.Record().State == Suspended || m.State == string(RefusedIdle)
 	}},
 }

@@ -29,6 +29,10 @@ type Request struct {
 	// taken: Jenkins allows several of one name, and scripts rely on it.
 	Renumber bool
 
+	// Parent, if not nil, is the token that asks. The new one can do nothing that its
+	// parent can't do at that moment.
+	Parent *Token
+
 	// Profile, if not nil, replaces what is known of the user.
 	Profile *ProfileUpdate
 	// Secret, if not nil, is the token's in place of a new one: what
@@ -76,6 +80,14 @@ func (d *Directory) Create(ctx context.Context, req Request) (*Token, Secret, er
 	defer d.begin(KindCreated)()
 	record := &token.first
 	record.Owner = d.owners.canonical(owner)
+	if req.Parent != nil {
+		parent, err := d.checkParent(ctx, req.Parent, now)
+		if err != nil {
+			return nil, Secret{}, err
+		}
+		record.Parent = parent.Record().ID
+		token.parent.Store(parent)
+	}
 	if req.Renumber {
 		name = freeName(name, d.namesOf(owner))
 		record.Name = name
@@ -131,6 +143,9 @@ func describe(r *Record) string {
 	if l := r.Limits; l != nil {
 		parts = append(parts, l.String())
 	}
+	if r.Parent != uuid.Nil {
+		parts = append(parts, "parent="+r.Parent.String())
+	}
 	return strings.Join(parts, " ")
 }
 
@@ -150,7 +165,8 @@ type Rotation struct {
 // if nobody says otherwise.
 const DefaultOverlap = "24h"
 
-// Rotate makes a token in place of another, with its owner, name and limits, and
+// Rotate makes a token in place of another, with its owner, name and limits, as the
+// parent of the tokens that the other has created, and
 // returns the new one with its secret. Its uses count from zero. One that has expired
 // can be rotated too, and stays expired. Errors are of type *Error.
 func (d *Directory) Rotate(ctx context.Context, id uuid.UUID, req Rotation) (made *Token, _ Secret, old *Token, _ error) {
@@ -188,8 +204,9 @@ func (d *Directory) Rotate(ctx context.Context, id uuid.UUID, req Rotation) (mad
 	made = &Token{first: Record{
 		ID: newID(), Digest: secret.Digest(), Owner: before.Owner, Name: before.Name,
 		State: Active, Origin: Issued, Actor: req.Actor,
-		Created: now.Unix(), Expires: expires, Limits: before.Limits, Family: before.Root(),
+		Created: now.Unix(), Expires: expires, Limits: before.Limits, Family: before.Root(), Parent: before.Parent,
 	}}
+	made.parent.Store(old.parent.Load())
 	after := *before
 	after.Successor = made.first.ID
 	if end := now.Add(overlap).Unix(); after.Expires == 0 || after.Expires > end {
@@ -207,6 +224,7 @@ func (d *Directory) Rotate(ctx context.Context, id uuid.UUID, req Rotation) (mad
 	}
 	old.record.Store(&after)
 	d.insert(made)
+	d.replaceParent(old, made)
 	d.tell(event)
 	return made, secret, old, nil
 }
@@ -242,11 +260,12 @@ func (d *Directory) RevokeAll(ctx context.Context, tokens []*Token, why, actor s
 }
 
 // SuspendAll refuses tokens until they are resumed, and returns those that were
-// active before. Why is for people, and may be empty.
-func (d *Directory) SuspendAll(ctx context.Context, tokens []*Token, why, actor string) ([]*Token, error) {
+// active before, or that their owners could have resumed. Why is for people, and may be
+// empty.
+func (d *Directory) SuspendAll(ctx context.Context, tokens []*Token, by Authority, why, actor string) ([]*Token, error) {
 	now := d.config.Now().Unix()
 	return d.revise(ctx, KindSuspended, tokens, actor, func(r *Record) (string, error) {
-		suspend(r, now, why)
+		suspend(r, now, by, why)
 		return why, nil
 	})
 }
@@ -257,18 +276,27 @@ func revoke(r *Record, now int64, why string) {
 	}
 }
 
-func suspend(r *Record, now int64, why string) {
-	if r.State == Active {
-		r.State, r.Suspended, r.Why = Suspended, now, why
+func suspend(r *Record, now int64, by Authority, why string) {
+	switch {
+	case r.State == Active:
+		r.State, r.Suspended, r.SuspendedBy, r.Why = Suspended, now, by, why
+	case r.State == Suspended && by != ByOwner && r.ResumableBy(ByOwner):
+		r.SuspendedBy, r.Why = by, why
 	}
 }
 
-// ResumeAll lets suspended tokens in again, and returns those.
-func (d *Directory) ResumeAll(ctx context.Context, tokens []*Token, actor string) ([]*Token, error) {
-	now := d.config.Now().Unix()
+// ResumeAll lets tokens that are suspended or idle in again, and returns those. A token
+// that was suspended by a higher authority is an *Error of kind ErrConflict.
+func (d *Directory) ResumeAll(ctx context.Context, tokens []*Token, by Authority, actor string) ([]*Token, error) {
+	now := d.config.Now()
 	return d.revise(ctx, KindResumed, tokens, actor, func(r *Record) (string, error) {
-		if r.State == Suspended {
-			r.State, r.Suspended, r.Resumed, r.Why = Active, 0, now, ""
+		switch {
+		case r.State == Suspended && !r.ResumableBy(by):
+			return "", errorf(ErrConflict, "token %s was not suspended by its owner: ask an administrator to resume it", r.ID)
+		case r.State == Suspended:
+			r.State, r.Suspended, r.SuspendedBy, r.Resumed, r.Why = Active, 0, 0, now.Unix(), ""
+		case r.State == Active && d.Find(r.Digest).idle(now):
+			r.Resumed = now.Unix()
 		}
 		return "", nil
 	})

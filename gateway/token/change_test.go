@@ -73,8 +73,12 @@ func TestChangesOfMany(t *testing.T) {
 		before token.Refusal
 		after  token.Refusal
 	}{
-		{"suspend", func(l []*token.Token) ([]*token.Token, error) { return w.SuspendAll(t.Context(), l, "away", "admin") }, token.KindSuspended, "", token.RefusedSuspended},
-		{"resume", func(l []*token.Token) ([]*token.Token, error) { return w.ResumeAll(t.Context(), l, "admin") }, token.KindResumed, token.RefusedSuspended, ""},
+		{"suspend", func(l []*token.Token) ([]*token.Token, error) {
+			return w.SuspendAll(t.Context(), l, token.ByAdmin, "away", "admin")
+		}, token.KindSuspended, "", token.RefusedSuspended},
+		{"resume", func(l []*token.Token) ([]*token.Token, error) {
+			return w.ResumeAll(t.Context(), l, token.ByAdmin, "admin")
+		}, token.KindResumed, token.RefusedSuspended, ""},
 		{"revoke", func(l []*token.Token) ([]*token.Token, error) { return w.RevokeAll(t.Context(), l, "left", "admin") }, token.KindRevoked, "", token.RefusedRevoked},
 	} {
 		t.Run(step.name, func(t *testing.T) {
@@ -177,7 +181,7 @@ func TestAudit(t *testing.T) {
 			return err
 		}},
 		{"suspend", token.KindSuspended, func(w *world, tok *token.Token) error {
-			_, err := w.SuspendAll(w.t.Context(), []*token.Token{tok}, "", "admin")
+			_, err := w.SuspendAll(w.t.Context(), []*token.Token{tok}, token.ByAdmin, "", "admin")
 			return err
 		}},
 		{"revoke", token.KindRevoked, func(w *world, tok *token.Token) error {
@@ -420,4 +424,47 @@ func TestDisabledUser(t *testing.T) {
 	w.reopen()
 	_, _, err := w.Create(t.Context(), token.Request{User: "Carol", Name: "new"})
 	wantError(t, err, token.ErrConflict, "carol is disabled")
+}
+
+// Only an authority at least as high as that which suspended a token resumes it.
+func TestResumingNeedsTheAuthority(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		suspended []token.Authority // one after the other
+		byOwner   bool              // the owner may resume it
+	}{
+		{"by its owner", []token.Authority{token.ByOwner}, true},
+		{"by an administrator", []token.Authority{token.ByAdmin}, false},
+		{"by the gateway", []token.Authority{token.ByGateway}, false},
+		{"by its owner, then by an administrator", []token.Authority{token.ByOwner, token.ByAdmin}, false},
+		{"by its owner, then by the gateway", []token.Authority{token.ByOwner, token.ByGateway}, false},
+		{"by an administrator, then by its owner", []token.Authority{token.ByAdmin, token.ByOwner}, false},
+		{"by an older version", []token.Authority{0}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			made, _ := w.create(token.Request{User: "alice", Name: "a"})
+			id := made.Record().ID
+			for _, by := range c.suspended {
+				if _, err := w.SuspendAll(t.Context(), []*token.Token{w.get(id)}, by, "", "x"); err != nil {
+					t.Fatal(err)
+				}
+				w.reopen()
+			}
+			_, err := w.ResumeAll(t.Context(), []*token.Token{w.get(id)}, token.ByOwner, "alice")
+			if c.byOwner {
+				if err != nil || w.states(id)[0] != "" {
+					t.Errorf("the owner's resume: %v, state %q", err, w.states(id)[0])
+				}
+				return
+			}
+			wantError(t, err, token.ErrConflict, "not suspended by its owner")
+			if got := w.states(id)[0]; got != token.RefusedSuspended {
+				t.Errorf("the state is %q", got)
+			}
+			if _, err := w.ResumeAll(t.Context(), []*token.Token{w.get(id)}, token.ByAdmin, "admin"); err != nil || w.states(id)[0] != "" {
+				t.Errorf("the administrator's resume: %v, state %q", err, w.states(id)[0])
+			}
+		})
+	}
 }

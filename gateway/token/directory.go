@@ -17,7 +17,6 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/gateway/usage"
@@ -67,12 +66,13 @@ type Token struct {
 	first Record
 
 	uses    atomic.Pointer[usage.Counter] // nil until the first use
-	rate    atomic.Pointer[rate.Limiter]  // nil until the first use of one with a bound on it
+	rate    atomic.Pointer[window]        // nil until the first use of one with a rate
 	needs   atomic.Pointer[observed]      // nil until the first request that is observed
 	alarmed atomic.Bool                   // its use after its end has been told of
 	warned  atomic.Bool                   // its use as a legacy token has been told of
 	owner   *owner
-	older   *Token // the owner's token before this one; guarded by Directory.mu
+	parent  atomic.Pointer[Token] // see Record.Parent, or its newest successor; nil: none
+	older   *Token                // the owner's token before this one; guarded by Directory.mu
 }
 
 // Record returns the token's record as it stands now.
@@ -98,6 +98,9 @@ type Directory struct {
 	tracker *usage.Tracker
 	index   *index
 	rules   atomic.Pointer[Rules] // never nil
+	// countedSince is when uses began to be counted, in Unix seconds; 0: they are not, or
+	// always were.
+	countedSince atomic.Int64
 
 	// changing is held by a change from its announcement to its commit. It comes before mu.
 	// Changes that take rights away don't take it: they never wait for the audit log.
@@ -152,7 +155,7 @@ func Open(ctx context.Context, store storage.Store, cfg Config) (*Directory, err
 		done:         make(chan struct{}),
 	}
 	d.owners.directory = d
-	d.SetRules(Rules{})
+	d.rules.Store(new(Rules))
 	if d.config.Now == nil {
 		d.config.Now = time.Now
 	}
@@ -203,6 +206,12 @@ func (d *Directory) load(ctx context.Context) error {
 			return fmt.Errorf("record %q says that it is user %q", entry.Key, p.User)
 		}
 		d.owners.exact(p.User).profile.Store(p)
+	}
+	if err := linkParents(tokens); err != nil {
+		return err
+	}
+	if err := d.loadCountedSince(ctx); err != nil {
+		return err
 	}
 	for stored, err := range usage.All(ctx, d.store) {
 		if err != nil {

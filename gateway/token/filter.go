@@ -102,7 +102,7 @@ func ParseFilter(get func(string) string, now time.Time) (Filter, error) {
 	f.Unlimited, f.Disabled = yes("unlimited"), yes("disabled_user")
 	states := []string{
 		"", active, string(RefusedRevoked), string(RefusedSuspended), string(RefusedExpired), string(RefusedSuperseded),
-		string(RefusedOwner), string(RefusedLegacy), string(RefusedIdle), string(RefusedUses),
+		string(RefusedOwner), string(RefusedLegacy), string(RefusedParent), string(RefusedIdle), string(RefusedUses),
 	}
 	if f.Category != "" && category(f.Category) == nil {
 		names := make([]string, len(Categories))

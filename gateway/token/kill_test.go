@@ -55,7 +55,7 @@ func changeUntilKilled(path string) error {
 		case 0:
 			_, err = d.Revoke(ctx, id, "test")
 		case 1:
-			_, err = d.SuspendAll(ctx, []*token.Token{made}, "", "test")
+			_, err = d.SuspendAll(ctx, []*token.Token{made}, token.ByAdmin, "", "test")
 		case 2:
 			_, err = d.SetDisabled(ctx, owner, true, "test")
 		case 3:

@@ -23,9 +23,11 @@ type Limits struct {
 	// Sources are the networks that it may be used from, as policy.ParseSources takes
 	// them; none: from everywhere.
 	Sources []string `cbor:"3,keyasint,omitempty" json:"sources,omitempty"`
-	// Rate is how many requests a minute it may make; 0: any number.
+	// Rate is how many requests it may make in any RateWindow seconds, also all at once;
+	// 0: any number.
 	Rate uint32 `cbor:"4,keyasint,omitempty" json:"rate,omitempty"`
-	// Uses is how often it may be used in all; 0: any number.
+	// Uses is how often it may be used in all, also by tokens that it has created; 0: any
+	// number.
 	Uses uint64 `cbor:"5,keyasint,omitempty" json:"uses,omitempty"`
 
 	scopes  *policy.Scopes  // nil if there are none
@@ -83,6 +85,14 @@ func (t *Token) bound() uint64 {
 		return l.Uses
 	}
 	return 0
+}
+
+// perMinute returns how many requests a minute the token may make; 0: any number.
+func (r *Record) perMinute() uint32 {
+	if r.Limits == nil {
+		return 0
+	}
+	return r.Limits.Rate
 }
 
 // Scoped tells whether a token has scopes at all.

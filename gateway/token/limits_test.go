@@ -148,15 +148,14 @@ func TestRate(t *testing.T) {
 		limit uint32 // set before, if not 0
 		want  int    // of 100
 	}{
-		{0, 0, 30},
+		{0, 0, 30}, // all at once
+		{59 * time.Second, 0, 0},
 		{time.Second, 0, 0},
-		{time.Second, 0, 1}, // one every two seconds
-		{10 * time.Second, 0, 5},
-		{time.Hour, 0, 30}, // no more than a minute's worth is saved up
-		{0, 60, 60},
-		{time.Second, 0, 1},
-		{0, 10, 10},
-		{30 * time.Second, 0, 5},
+		{time.Second, 0, 30},
+		{time.Hour, 0, 30},
+		{0, 60, 30},
+		{0, 10, 0},
+		{61 * time.Second, 0, 10},
 	} {
 		now = now.Add(step.after)
 		if step.limit != 0 {
@@ -175,7 +174,7 @@ func TestRate(t *testing.T) {
 		t.Errorf("without a limit %d of 100 are allowed", got)
 	}
 	// What was refused was not counted as a use.
-	if got := w.get(made.Record().ID).Uses().Count; got != 30+1+5+30+60+1+10+5+100 {
+	if got := w.get(made.Record().ID).Uses().Count; got != 30+30+30+30+10+100 {
 		t.Errorf("%d uses are counted", got)
 	}
 }

@@ -35,7 +35,7 @@ type Marks struct {
 	LastUse Level
 	// NeverUsed is that it has not been used, more than a week after its creation.
 	NeverUsed bool
-	// Expiring is that it ends within a week, and Unending that it never does.
+	// Expiring is that it ends soon, and Unending that it has no expiration.
 	Expiring, Unending bool
 	// Legacy is that it is from before Jenkins 2.129.
 	Legacy bool
@@ -57,12 +57,26 @@ func (t *Token) Marks(now time.Time) Marks {
 		Age:       level(r.Created, now),
 		LastUse:   level(uses.Last, now),
 		NeverUsed: uses.Count == 0 && days(r.Created, now) > unusedMarked && !t.owner.directory.Rules().UsageOff,
-		Expiring:  r.Expires != 0 && now.Unix() < r.Expires && now.Add(ExpiresSoon).Unix() >= r.Expires,
-		Unending:  r.Expires == 0,
+		Expiring:  r.Expires != 0 && now.Unix() < r.Expires && now.Unix() >= r.expiresSoonFrom(),
+		Unending:  t.Expires() == 0,
 		Legacy:    r.Origin == Legacy,
-		Unlimited: r.Limits == nil || r.Limits.scopes == nil || r.Limits.Observe,
+		Unlimited: !t.Scoped() || r.Observed(),
 		Replaced:  r.Superseded(),
 	}
+}
+
+// maxSoon is how long before its end a token is said to end soon at most, as in Jenkins
+// (ApiTokenStore.HashedToken.isAboutToExpire).
+const maxSoon = 7 * 24 * time.Hour
+
+// expiresSoonFrom returns from when on the token is said to end soon, in Unix seconds: for
+// the last tenth of its life, at most maxSoon.
+func (r *Record) expiresSoonFrom() int64 {
+	soon := int64(maxSoon / time.Second)
+	if r.Created != 0 {
+		soon = min(soon, (r.Expires-r.Created)/10)
+	}
+	return r.Expires - soon
 }
 
 func level(since int64, now time.Time) Level {

@@ -128,7 +128,7 @@ func TestModel(t *testing.T) {
 			},
 			"suspend": func(r *rapid.T) {
 				m := some(r)
-				done, err := w.SuspendAll(t.Context(), []*token.Token{w.get(m.id)}, "", "admin")
+				done, err := w.SuspendAll(t.Context(), []*token.Token{w.get(m.id)}, token.ByAdmin, "", "admin")
 				if changes := !m.revoked && !m.suspended; want(r, "SuspendAll", err, nil) && len(done) == 1 != changes {
 					r.Fatalf("SuspendAll changed %d tokens of %+v", len(done), *m)
 				}
@@ -136,7 +136,7 @@ func TestModel(t *testing.T) {
 			},
 			"resume": func(r *rapid.T) {
 				m := some(r)
-				done, err := w.ResumeAll(t.Context(), []*token.Token{w.get(m.id)}, "admin")
+				done, err := w.ResumeAll(t.Context(), []*token.Token{w.get(m.id)}, token.ByAdmin, "admin")
 				if changes := !m.revoked && m.suspended; want(r, "ResumeAll", err, nil) && len(done) == 1 != changes {
 					r.Fatalf("ResumeAll changed %d tokens of %+v", len(done), *m)
 				}

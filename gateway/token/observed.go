@@ -54,9 +54,18 @@ type Seen struct {
 	Count uint64
 }
 
-// Observe notes what a request of a token has needed, in memory. It is for requests that
-// Jenkins has granted: what it refuses is nothing that the token needs.
+// Observe notes what a request of a token has needed, in memory, for the token and for
+// those above it that are observed. It is for requests that Jenkins has granted: what it refuses is nothing that the token needs.
 func (t *Token) Observe(need policy.Need) {
+	t.observe(need)
+	for a := t.parent.Load(); a != nil; a = a.parent.Load() {
+		if a.Record().Observed() {
+			a.observe(need)
+		}
+	}
+}
+
+func (t *Token) observe(need policy.Need) {
 	if len(need.String()) > maxNeedLen {
 		return
 	}

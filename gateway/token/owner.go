@@ -37,6 +37,17 @@ func (o *owners) same(id user.ID) iter.Seq[*owner] {
 	}
 }
 
+// spellings yields all owners whose id is the same but for the case of letters.
+func (o *owners) spellings(id user.ID) iter.Seq[*owner] {
+	return func(yield func(*owner) bool) {
+		for other := o.byKey[user.CaseInsensitive.Key(id)]; other != nil; other = other.next {
+			if !yield(other) {
+				return
+			}
+		}
+	}
+}
+
 // first returns an owner who is the user id, or nil.
 func (o *owners) first(id user.ID) *owner {
 	for other := range o.same(id) {

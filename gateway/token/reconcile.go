@@ -193,7 +193,7 @@ func (d *Directory) applyRecorded(ctx context.Context, e Event) error {
 	if e.Kind == KindRevoked {
 		revoke(&record, e.Time.Unix(), e.Detail)
 	} else {
-		suspend(&record, e.Time.Unix(), e.Detail)
+		suspend(&record, e.Time.Unix(), ByAdmin, e.Detail) // the log does not say by which right
 	}
 	if _, err := d.store.Apply(ctx, reserved([]storage.Change{{Key: tokenKey(record.ID), Value: encode(&record), Expect: storage.Any}})...); err != nil {
 		return err

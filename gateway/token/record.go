@@ -98,6 +98,28 @@ type Record struct {
 	Family uuid.UUID `cbor:"15,keyasint,omitzero"`
 	// Successor is the token that has replaced this one; the zero id: none.
 	Successor uuid.UUID `cbor:"16,keyasint,omitzero"`
+	// Parent is the token with which this one was created; the zero id: it was created
+	// by a user. A token can do nothing that its parent can't do at that moment.
+	Parent uuid.UUID `cbor:"17,keyasint,omitzero"`
+	// SuspendedBy is the right by which the token is suspended. Records from before it
+	// was kept have none.
+	SuspendedBy Authority `cbor:"18,keyasint,omitempty"`
+}
+
+// An Authority is the right by which a token is suspended or resumed.
+type Authority uint8
+
+// The authorities, from the lowest. Only the same or a higher one undoes a suspension;
+// administrators undo those of the gateway, too.
+const (
+	ByOwner   Authority = 1
+	ByAdmin   Authority = 2
+	ByGateway Authority = 3 // as the reuse alarm does
+)
+
+// ResumableBy reports whether an authority may undo the token's suspension.
+func (r *Record) ResumableBy(by Authority) bool {
+	return by == ByAdmin || by == ByGateway || by == ByOwner && r.SuspendedBy == ByOwner
 }
 
 // Root is the id that all tokens of a family share.
@@ -156,6 +178,8 @@ func (r *Record) decode(key string, value []byte) error {
 		return fmt.Errorf("record %q has no owner", key)
 	case r.State != Active && r.State != Revoked && r.State != Suspended:
 		return fmt.Errorf("record %q has the unknown %v", key, r.State)
+	case r.SuspendedBy > ByGateway:
+		return fmt.Errorf("record %q is suspended by the unknown authority %d", key, r.SuspendedBy)
 	case r.Origin != Issued && r.Origin != FromJenkins && r.Origin != Legacy:
 		return fmt.Errorf("record %q has the unknown %v", key, r.Origin)
 	}

@@ -230,7 +230,7 @@ func TestRotateRefused(t *testing.T) {
 	if _, err := w.Revoke(t.Context(), revoked.Record().ID, "admin"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.SuspendAll(t.Context(), []*token.Token{suspended}, "", "admin"); err != nil {
+	if _, err := w.SuspendAll(t.Context(), []*token.Token{suspended}, token.ByAdmin, "", "admin"); err != nil {
 		t.Fatal(err)
 	}
 	successor, _, _, err := w.Rotate(t.Context(), superseded.Record().ID, token.Rotation{})

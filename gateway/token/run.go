@@ -15,12 +15,8 @@ const (
 	// maxHappened bounds how many events of requests wait. What comes beyond is lost,
 	// but for the log of the requests themselves.
 	maxHappened = 1024
-	// SweepInterval is how often tokens are looked through for what has become due. A
-	// token that is idle for too long is refused at once, and suspended then.
+	// SweepInterval is how often tokens are looked through for what has become due.
 	SweepInterval = 10 * time.Minute
-	// ExpiresSoon is how long before its end a token is said to end soon, as in Jenkins
-	// (ApiTokenStore.HashedToken.isAboutToExpire).
-	ExpiresSoon = 7 * 24 * time.Hour
 
 	sweptKey = storekey.Swept
 )
@@ -81,7 +77,7 @@ func (d *Directory) handle(ctx context.Context, e Event) {
 	root := e.Token.Root()
 	for {
 		family := d.List(func(t *Token) bool { return t.Record().Root() == root })
-		done, err := d.SuspendAll(ctx, family, "a token of its family was used after it had been replaced", "gateway")
+		done, err := d.SuspendAll(ctx, family, ByGateway, "a token of its family was used after it had been replaced", "gateway")
 		if err != nil {
 			d.config.Log.Error("the family of a token that was used after it had been replaced could not be suspended", "token_id", e.Token.ID, "error", err)
 			d.Find(e.Token.Digest).alarmed.Store(false) // its next use tries again
@@ -93,8 +89,7 @@ func (d *Directory) handle(ctx context.Context, e Event) {
 	}
 }
 
-// Sweep suspends tokens that have been idle for too long, and tells of those that
-// will end soon. It is called every SweepInterval.
+// Sweep reports tokens that will end soon. It is called every SweepInterval.
 func (d *Directory) Sweep(ctx context.Context) {
 	now := d.config.Now()
 	before, err := d.swept(ctx)
@@ -102,25 +97,14 @@ func (d *Directory) Sweep(ctx context.Context) {
 		d.config.Log.Error("tokens were not looked through for what has become due", "error", err)
 		return
 	}
-	var idle, ending []*Token
+	var ending []*Token
 	for t := range d.index.all() {
 		r := t.Record()
-		switch t.Admit(now) {
-		case RefusedIdle:
-			idle = append(idle, t)
-		case "":
-			soon := r.Expires - int64(ExpiresSoon/time.Second)
-			if r.Expires == 0 || r.Superseded() || soon < r.Created {
-				break // nobody has to be told, or whoever had it made knows
-			}
-			if due := max(soon, r.Resumed); due <= now.Unix() && due > before {
-				ending = append(ending, t)
-			}
+		if r.Expires == 0 || r.Superseded() || t.Admit(now) != "" {
+			continue
 		}
-	}
-	if len(idle) > 0 {
-		if _, err := d.SuspendAll(ctx, idle, "not used for too long", "gateway"); err != nil {
-			d.config.Log.Error("idle tokens are refused, but could not be suspended", "error", err)
+		if due := max(r.expiresSoonFrom(), r.Resumed); due <= now.Unix() && due > before {
+			ending = append(ending, t)
 		}
 	}
 	for _, t := range ending {

@@ -240,18 +240,35 @@ func ContainsSecret(text string) bool {
 // gateway or not. A run of "11" and 32 lower-case hex digits is taken for one: MD5,
 // SHA-1 and SHA-256 in hex have 32, 40 and 64 digits, so no common value has 34.
 func ContainsAny(text string) bool {
-	if ContainsSecret(text) {
+	for range Digests(text) {
 		return true
 	}
-	for run := range alnumRuns(text) {
-		if len(run) != jenkinsLen {
-			continue
+	return false
+}
+
+// Digests yields the digests of the secrets of either format in a text, known to the
+// gateway or not.
+func Digests(text string) iter.Seq[Digest] {
+	return func(yield func(Digest) bool) {
+		for rest := text; ; rest = rest[len(nativePrefix):] {
+			at := strings.Index(rest, nativePrefix)
+			if at < 0 || len(rest)-at < nativeLen {
+				break
+			}
+			rest = rest[at:]
+			if digest, err := Parse(rest[:nativeLen]); err == nil && !yield(digest) {
+				return
+			}
 		}
-		if _, err := Parse(run); err == nil {
-			return true
+		for run := range alnumRuns(text) {
+			if len(run) != jenkinsLen {
+				continue
+			}
+			if digest, err := Parse(run); err == nil && !yield(digest) {
+				return
+			}
 		}
 	}
-	return false
 }
 
 // LegacyDigests yields the digests of what could be tokens from before Jenkins

@@ -127,7 +127,7 @@ func TestSelect(t *testing.T) {
 	if _, err := w.Revoke(t.Context(), revoked.Record().ID, "admin"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.SuspendAll(t.Context(), []*token.Token{suspended}, "", "admin"); err != nil {
+	if _, err := w.SuspendAll(t.Context(), []*token.Token{suspended}, token.ByAdmin, "", "admin"); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, _, err := w.Rotate(t.Context(), replaced.Record().ID, token.Rotation{Overlap: "0", Expires: "6d"}); err != nil {
@@ -269,7 +269,7 @@ func TestMarks(t *testing.T) {
 		w := newWorld(t)
 		made, _ := w.create(token.Request{User: "alice", Name: "a", Expires: "30d"})
 		end := w.now.Add(30 * day)
-		for now, want := range map[time.Time]bool{end.Add(-7*day - time.Second): false, end.Add(-7 * day): true, end.Add(-time.Second): true, end: false} {
+		for now, want := range map[time.Time]bool{end.Add(-3*day - time.Second): false, end.Add(-3 * day): true, end.Add(-time.Second): true, end: false} {
 			if got := made.Marks(now); got.Expiring != want || got.Unending {
 				t.Errorf("%v before its end: %+v", end.Sub(now), got)
 			}

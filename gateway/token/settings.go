@@ -30,8 +30,7 @@ type Rules struct {
 	MaxLife time.Duration
 	// NoNever refuses new tokens without an end. MaxLife does so too.
 	NoNever bool
-	// MaxIdle is for how long a token may not be used before it is suspended; 0: for
-	// ever.
+	// MaxIdle is after how long without a use a token is refused; 0: never.
 	MaxIdle time.Duration
 	// NamesRequired refuses new tokens without a name of their own.
 	NamesRequired bool
@@ -117,4 +116,7 @@ func (r *Rules) longest() string {
 func (d *Directory) Rules() *Rules { return d.rules.Load() }
 
 // SetRules replaces the rules, of which Check finds no fault.
-func (d *Directory) SetRules(rules Rules) { d.rules.Store(&rules) }
+func (d *Directory) SetRules(rules Rules) {
+	d.setCounting(!rules.UsageOff)
+	d.rules.Store(&rules)
+}

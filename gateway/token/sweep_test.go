@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/usage"
 )
@@ -25,14 +27,14 @@ func (w *world) ending() []string {
 // Each token is said to end soon once, also when the gateway starts again.
 func TestExpiringIsToldOnce(t *testing.T) {
 	w := newWorld(t)
-	for _, life := range []string{"9d", "8d", "30d", "never", "48h"} {
+	for _, life := range []string{"10d", "20d", "100d", "never"} {
 		w.create(token.Request{User: "alice", Name: life, Expires: life})
 	}
-	revoked, _ := w.create(token.Request{User: "alice", Name: "revoked", Expires: "8d"})
+	revoked, _ := w.create(token.Request{User: "alice", Name: "revoked", Expires: "10d"})
 	if _, err := w.Revoke(t.Context(), revoked.Record().ID, "admin"); err != nil {
 		t.Fatal(err)
 	}
-	replaced, _ := w.create(token.Request{User: "alice", Name: "replaced", Expires: "8d"})
+	replaced, _ := w.create(token.Request{User: "alice", Name: "replaced", Expires: "10d"})
 	if _, _, _, err := w.Rotate(t.Context(), replaced.Record().ID, token.Rotation{Overlap: "8w", Expires: "never"}); err != nil {
 		t.Fatal(err)
 	}
@@ -41,13 +43,12 @@ func TestExpiringIsToldOnce(t *testing.T) {
 		want  []string
 	}{
 		{0, nil},
-		{day - time.Second, nil},
-		{time.Second, []string{"8d"}},
+		{9*day - time.Second, nil},
+		{time.Second, []string{"10d"}}, // in the last tenth of its life
 		{0, nil},
-		{day, []string{"9d"}},
-		{5 * day, nil},
-		{day, nil}, // ended
-		{15 * day, []string{"30d"}},
+		{9 * day, []string{"20d"}},
+		{75*day - time.Second, nil},     // the others have ended
+		{time.Second, []string{"100d"}}, // in the last week
 		{hour, nil},
 	} {
 		w.pass(step.after)
@@ -64,18 +65,18 @@ func TestExpiringIsToldOnce(t *testing.T) {
 // suspended while its last week began, or of one that came from Jenkins in it.
 func TestExpiringIsToldLate(t *testing.T) {
 	w := newWorld(t)
-	suspended, _ := w.create(token.Request{User: "alice", Name: "suspended", Expires: "10d"})
-	w.create(token.Request{User: "alice", Name: "other", Expires: "10d"})
-	if _, err := w.SuspendAll(t.Context(), []*token.Token{suspended}, "", "admin"); err != nil {
+	suspended, _ := w.create(token.Request{User: "alice", Name: "suspended", Expires: "100d"})
+	w.create(token.Request{User: "alice", Name: "other", Expires: "100d"})
+	if _, err := w.SuspendAll(t.Context(), []*token.Token{suspended}, token.ByAdmin, "", "admin"); err != nil {
 		t.Fatal(err)
 	}
-	w.pass(4 * day)
+	w.pass(94 * day)
 	if got := w.ending(); !slices.Equal(got, []string{"other"}) {
 		t.Errorf("%q end soon, want the other", got)
 	}
 	w.now = w.now.Add(time.Minute)
 	w.imports(token.Import{User: "alice", Name: "from Jenkins", Digest: numbered(1), Expires: w.now.Add(5 * day).Unix()})
-	if _, err := w.ResumeAll(t.Context(), []*token.Token{w.get(suspended.Record().ID)}, "admin"); err != nil {
+	if _, err := w.ResumeAll(t.Context(), []*token.Token{w.get(suspended.Record().ID)}, token.ByAdmin, "admin"); err != nil {
 		t.Fatal(err)
 	}
 	w.create(token.Request{User: "alice", Name: "short", Expires: "5d"})
@@ -91,8 +92,8 @@ func TestExpiringIsToldLate(t *testing.T) {
 // What can't be noted is told again, rather than not at all.
 func TestExpiringWithoutStore(t *testing.T) {
 	w := newWorld(t)
-	w.create(token.Request{User: "alice", Name: "a", Expires: "8d"})
-	w.pass(day)
+	w.create(token.Request{User: "alice", Name: "a", Expires: "10d"})
+	w.pass(9 * day)
 	w.store.fail(errFull)
 	w.ending()
 	w.store.heal()
@@ -104,8 +105,8 @@ func TestExpiringWithoutStore(t *testing.T) {
 	}
 }
 
-// Idle tokens are refused to the second, and suspended by the next sweep. One that is
-// resumed is not idle at once.
+// Idle tokens are refused to the second, and stay active. One that is resumed is not idle
+// at once.
 func TestIdle(t *testing.T) {
 	w := newWorld(t)
 	w.rule(token.Rules{MaxIdle: 30 * day})
@@ -120,35 +121,28 @@ func TestIdle(t *testing.T) {
 	ids := tokenIDs(used, unused, revoked)
 	for _, step := range []struct {
 		after time.Duration
-		sweep bool
 		want  []token.Refusal
 	}{
-		{20*day - time.Second, true, []token.Refusal{"", "", token.RefusedRevoked}},
-		{time.Second, false, []token.Refusal{"", token.RefusedIdle, token.RefusedRevoked}},
-		{0, true, []token.Refusal{"", token.RefusedSuspended, token.RefusedRevoked}},
-		{10*day - time.Second, true, []token.Refusal{"", token.RefusedSuspended, token.RefusedRevoked}},
-		{time.Second, true, []token.Refusal{token.RefusedSuspended, token.RefusedSuspended, token.RefusedRevoked}},
+		{20*day - time.Second, []token.Refusal{"", "", token.RefusedRevoked}},
+		{time.Second, []token.Refusal{"", token.RefusedIdle, token.RefusedRevoked}},
+		{10*day - time.Second, []token.Refusal{"", token.RefusedIdle, token.RefusedRevoked}},
+		{time.Second, []token.Refusal{token.RefusedIdle, token.RefusedIdle, token.RefusedRevoked}},
 	} {
 		w.pass(step.after)
-		if step.sweep {
-			w.Sweep(t.Context())
-		}
+		w.Sweep(t.Context())
 		if got := w.states(ids...); !slices.Equal(got, step.want) {
 			t.Errorf("%v: states are %q, want %q", w.now, got, step.want)
 		}
 	}
-	for _, e := range w.audited.take(token.KindSuspended) {
-		if e.Actor.Name != "gateway" || e.Token.Why != "not used for too long" {
-			t.Errorf("audited is %+v", e)
-		}
+	if got := w.audited.take(token.KindSuspended); len(got) > 0 {
+		t.Errorf("idleness has changed tokens: %+v", got)
 	}
-	done, err := w.ResumeAll(t.Context(), []*token.Token{w.get(ids[0]), w.get(ids[1]), w.get(ids[2])}, "admin")
+	done, err := w.ResumeAll(t.Context(), []*token.Token{w.get(ids[0]), w.get(ids[1]), w.get(ids[2])}, token.ByOwner, "alice")
 	if err != nil || len(done) != 2 {
 		t.Errorf("ResumeAll = %d tokens, %v, want 2", len(done), err)
 	}
 	for _, after := range []time.Duration{0, 30*day - time.Second} {
 		w.pass(after)
-		w.Sweep(t.Context())
 		if got, want := w.states(ids...), []token.Refusal{"", "", token.RefusedRevoked}; !slices.Equal(got, want) {
 			t.Errorf("%v after they were resumed, states are %q, want %q", after, got, want)
 		}
@@ -163,20 +157,47 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// An idle token that can't be suspended is refused all the same.
-func TestIdleWithoutStore(t *testing.T) {
+// A clock that was a year ahead for a while, also over a restart, leaves no token idle.
+func TestWrongClockLeavesNoTokenIdle(t *testing.T) {
 	w := newWorld(t)
-	w.rule(token.Rules{MaxIdle: day})
+	w.rule(token.Rules{MaxIdle: 30 * day})
 	made, _ := w.create(token.Request{User: "alice", Name: "a", Expires: "never"})
-	w.now = w.now.Add(day)
-	w.store.failWrites(0, errFull)
+	right := w.now.Add(day)
+	w.pass(366 * day)
 	w.Sweep(t.Context())
-	if got := made.Admit(w.now); got != token.RefusedSuspended {
-		t.Errorf("Admit = %q, want %q", got, token.RefusedSuspended)
+	if got := w.states(made.Record().ID); got[0] != token.RefusedIdle {
+		t.Errorf("a year ahead the state is %q, want %q", got[0], token.RefusedIdle)
 	}
-	w.store.heal()
-	w.Sweep(t.Context())
-	if got := made.Admit(w.now); got != token.RefusedSuspended {
-		t.Errorf("Admit = %q, want %q", got, token.RefusedSuspended)
+	w.now = right
+	if got := w.states(made.Record().ID); got[0] != "" {
+		t.Errorf("the clock is right again, and the state is %q", got[0])
+	}
+	w.reopen()
+	if got := w.states(made.Record().ID); got[0] != "" {
+		t.Errorf("after a restart the state is %q", got[0])
+	}
+	w.pass(30 * day)
+	if got := w.states(made.Record().ID); got[0] != token.RefusedIdle {
+		t.Errorf("unused for a month the state is %q, want %q", got[0], token.RefusedIdle)
+	}
+}
+
+// Idleness counts from when uses began to be counted: nobody knows of a use before.
+func TestIdlenessCountsFromTheFirstCount(t *testing.T) {
+	w := newWorld(t)
+	w.rule(token.Rules{UsageOff: true})
+	made, _ := w.create(token.Request{User: "alice", Name: "a", Expires: "never"})
+	w.pass(365 * day)
+	imported := w.imports(token.Import{User: "alice", Name: "b", Digest: numbered(1), Created: w.now.Add(-900 * day).Unix(), LastUse: w.now.Add(-300 * day).Unix(), Uses: 7})
+	ids := []uuid.UUID{made.Record().ID, imported[0].ID}
+	w.rule(token.Rules{MaxIdle: 30 * day})
+	for _, step := range []struct {
+		after time.Duration
+		want  token.Refusal
+	}{{0, ""}, {30*day - time.Second, ""}, {time.Second, token.RefusedIdle}} {
+		w.pass(step.after)
+		if got, want := w.states(ids...), []token.Refusal{step.want, step.want}; !slices.Equal(got, want) {
+			t.Errorf("%v after uses began to be counted the states are %q, want %q", w.now, got, want)
+		}
 	}
 }

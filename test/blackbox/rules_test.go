@@ -113,6 +113,102 @@ func TestTokensThroughJenkinsOwnAPI(t *testing.T) {
 	}
 }
 
+// TestCreatedTokensAreBoundByTheirParent: a token that can create tokens can't get past
+// its own limits and its own end by them.
+func TestCreatedTokensAreBoundByTheirParent(t *testing.T) {
+	const endpoint = "/me/descriptorByName/jenkins.security.ApiTokenProperty/generateNewToken"
+	_, at := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.Start(t, at, withSettings("token_api answer"))
+	generate := func(secret string) reply {
+		t.Helper()
+		r, err := call{method: "POST", path: endpoint, body: "newTokenName=ci&expirationDuration=365", user: "alice", secret: secret,
+			header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}}.try(g.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	value := func(r reply) string {
+		t.Helper()
+		var made struct{ Data struct{ TokenValue string } }
+		if err := json.Unmarshal([]byte(r.body), &made); err != nil || made.Data.TokenValue == "" {
+			t.Fatalf("generateNewToken: %v: %s", err, r.body)
+		}
+		return made.Data.TokenValue
+	}
+	parent := func(limits admin.Limits) admin.CreatedToken {
+		t.Helper()
+		made, err := g.API().CreateToken(t.Context(), admin.CreateRequest{User: "alice", Expires: "1h", Limits: limits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+
+	t.Run("uses", func(t *testing.T) {
+		first := parent(admin.Limits{MaxUses: 3})
+		second := value(generate(first.Secret))
+		third := value(generate(second))
+		call{user: "alice", secret: third}.want(t, g.URL, 200)
+		for _, secret := range []string{first.Secret, second, third} {
+			call{user: "alice", secret: secret}.want(t, g.URL, 401)
+		}
+	})
+	t.Run("rate", func(t *testing.T) {
+		first := parent(admin.Limits{Rate: 3})
+		second := value(generate(first.Secret))
+		third := value(generate(second))
+		call{user: "alice", secret: third}.want(t, g.URL, 200)
+		call{user: "alice", secret: third}.want(t, g.URL, 429)
+	})
+	t.Run("revocation", func(t *testing.T) {
+		first := parent(admin.Limits{})
+		secrets := []string{first.Secret}
+		for range 5 {
+			secrets = append(secrets, value(generate(secrets[len(secrets)-1])))
+		}
+		for _, secret := range secrets {
+			call{user: "alice", secret: secret}.want(t, g.URL, 200)
+		}
+		if _, err := g.API().RevokeToken(t.Context(), first.ID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			for _, secret := range secrets {
+				call{user: "alice", secret: secret}.want(t, g.URL, 401)
+			}
+			g.Kill(t)
+			g.Start(t)
+		}
+	})
+	t.Run("end", func(t *testing.T) {
+		first := parent(admin.Limits{})
+		call{user: "alice", secret: value(generate(first.Secret))}.want(t, g.URL, 200)
+		list, err := g.API().Tokens(t.Context(), "alice", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, made := range list.Tokens {
+			if made.Parent == first.ID {
+				found = true
+				if made.Expires != first.Expires {
+					t.Errorf("the created token expires %d, and its parent %d", made.Expires, first.Expires)
+				}
+			}
+		}
+		if !found {
+			t.Error("no token names its parent")
+		}
+	})
+	t.Run("observed", func(t *testing.T) {
+		first := parent(admin.Limits{Scopes: []string{"read"}, Observe: true})
+		if r := generate(first.Secret); strings.Contains(r.body, "tokenValue") || !strings.Contains(r.body, "while it is observed") {
+			t.Errorf("an observed token creates tokens: %d %s", r.status, r.body)
+		}
+	})
+}
+
 // TestShadow: before the switch Jenkins still decides on its own tokens, and the log says
 // for which of them the gateway wouldn't.
 func TestShadow(t *testing.T) {

@@ -154,7 +154,7 @@ func (w *pagesWorld) fill() {
 	report := w.make(60, "carol", "nightly report", "180d", "read:reports/**")
 	w.use(report, 60, 3, "10.20.4.90", "Go-http-client/2.0")
 	w.at(2)
-	if _, err := w.SuspendAll(w.t.Context(), []*token.Token{report}, "report server is being moved", "carol"); err != nil {
+	if _, err := w.SuspendAll(w.t.Context(), []*token.Token{report}, token.ByAdmin, "report server is being moved", "carol"); err != nil {
 		w.t.Fatal(err)
 	}
 	old := w.make(120, "carol", "old backup", "365d", "configure", "read")
