@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"iter"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/crumbgate/crumbgate/gateway/token"
@@ -148,6 +150,42 @@ func parseAuthorization(value string) (credential, Reason) {
 		return credential{}, ReasonMalformed
 	}
 	return credential{digest: digest, user: user.ID(who), named: true, legacy: legacy}, ""
+}
+
+// presentedTexts yields all texts of a request in which a client presents a token.
+func presentedTexts(r *http.Request, tokenHeader string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, text := range []string{r.URL.Path, r.URL.RawQuery, r.URL.Opaque} {
+			for range maxEscapes {
+				if !yield(text) {
+					return
+				}
+				if !strings.Contains(text, "%") {
+					break
+				}
+				text = unescape(text)
+			}
+		}
+		if password, set := r.URL.User.Password(); set && !yield(password) || !yield(r.URL.User.Username()) {
+			return
+		}
+		values := r.Header["Authorization"]
+		if tokenHeader != "" {
+			values = slices.Concat(values, r.Header[tokenHeader])
+		}
+		for _, value := range values {
+			for part := range strings.SplitSeq(value, ",") {
+				if !yield(part) {
+					return
+				}
+				_, encoded, _ := strings.Cut(strings.TrimSpace(part), " ")
+				decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
+				if err == nil && !yield(string(decoded)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // maxEscapes bounds how many times a URL within a URL is unescaped.

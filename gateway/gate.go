@@ -95,6 +95,7 @@ const (
 	ReasonSuperseded   Reason = "a token that another has replaced"
 	ReasonOwner        Reason = "a token of a disabled user"
 	ReasonLegacy       Reason = "a token from before Jenkins 2.129"
+	ReasonParent       Reason = "a token whose parent token is not valid"
 	ReasonIdle         Reason = "a token that was not used for too long"
 	ReasonSource       Reason = "a token used from an address that is not its own"
 	ReasonScope        Reason = "a token whose scopes don't cover the request"
@@ -310,7 +311,7 @@ func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t 
 			}
 		}
 	}
-	if d.Reason == "" && !record.AllowsSource(g.ClientAddr(r)) {
+	if d.Reason == "" && !t.AllowsSource(g.ClientAddr(r)) {
 		d.Reason = ReasonSource
 	}
 	// A browser that has been asked for a password sends it with every request that
@@ -321,7 +322,7 @@ func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t 
 			d.Reason = ReasonCrossOrigin
 		}
 	}
-	if d.Reason == "" && record.Scoped() {
+	if d.Reason == "" && t.Scoped() {
 		g.checkScopes(r, route, &d)
 	}
 	return d
@@ -331,17 +332,17 @@ func (g *Gate) checkKnown(r *http.Request, presented credential, route route, t 
 // endpoint a token is never worse than no credential: what its scopes don't cover goes
 // on as anonymous.
 func (g *Gate) checkScopes(r *http.Request, route route, d *Decision) {
-	record := d.Token.Record()
 	d.Need = policy.Classify(r.Method, route.path, r.URL.RawQuery)
-	if record.Covers(d.Need) {
-		d.observed = record.Observed()
+	covered, uncovered := d.Token.Covers(d.Need)
+	if covered {
+		d.observed = d.Token.Observed()
 		return
 	}
 	opening := g.open(r, route)
 	switch {
-	case opening != nil && (opening.SameForAll || !record.Observed()):
+	case opening != nil && (opening.SameForAll || !uncovered):
 		d.opening, d.anonymous = opening, true
-	case record.Observed():
+	case uncovered:
 		d.observed, d.Uncovered = true, true
 	default:
 		d.Reason = ReasonScope
@@ -364,6 +365,7 @@ var refusals = map[token.Refusal]Reason{
 	token.RefusedSuperseded: ReasonSuperseded,
 	token.RefusedOwner:      ReasonOwner,
 	token.RefusedLegacy:     ReasonLegacy,
+	token.RefusedParent:     ReasonParent,
 	token.RefusedIdle:       ReasonIdle,
 	token.RefusedRate:       ReasonRate,
 	token.RefusedUses:       ReasonUses,
@@ -515,7 +517,33 @@ func (d *Decision) observe(status int) {
 // refuse answers a request that does not go on, and says why in the log.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision) {
 	g.report(r, d)
-	refuse(w, r, d)
+	// Its end is no secret from a client that has the right secret, user and address.
+	told := d.Token != nil && d.Token.AllowsSource(d.addr)
+	refuse(w, r, d, told, g.Now())
+}
+
+// raiseReuse raises the alarm if a refused request presents the secret of a token that
+// another has replaced, whatever it was refused for and wherever the secret stands.
+func (g *Gate) raiseReuse(r *http.Request, d Decision) {
+	now := g.Now()
+	if d.Token != nil {
+		if d.Token.Ended(now) {
+			d.Token.Reused(d.addr)
+		}
+		return
+	}
+	switch d.Reason {
+	case ReasonTokenInURL, ReasonMalformed, ReasonAmbiguous, ReasonPages: // no token was looked up
+	default:
+		return
+	}
+	for text := range presentedTexts(r, g.TokenHeader) {
+		for digest := range token.Digests(text) {
+			if t, err := g.Lookup(digest); err == nil && t != nil && t.Ended(now) {
+				t.Reused(d.addr)
+			}
+		}
+	}
 }
 
 // report counts and logs a denial.
@@ -527,9 +555,7 @@ func (g *Gate) report(r *http.Request, d Decision) {
 		return
 	}
 	g.logRefusal(r, d)
-	if d.Reason == ReasonSuperseded {
-		d.Token.Reused(d.addr)
-	}
+	g.raiseReuse(r, d)
 	g.Refused(r, d)
 }
 

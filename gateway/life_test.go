@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,13 +131,33 @@ func TestRefusalsLookAlike(t *testing.T) {
 		{"unknown", gateway.ReasonUnknown, func() string { return "Bearer " + token.NewSecret(token.Native).Reveal() }},
 		{"suspended", gateway.ReasonSuspended, func() string {
 			made, secret := s.limited(token.Limits{})
-			_, err := s.directory.SuspendAll(ctx, []*token.Token{made}, "", "test")
+			_, err := s.directory.SuspendAll(ctx, []*token.Token{made}, token.ByAdmin, "", "test")
 			must(err)
 			return "Bearer " + secret
 		}},
-		{"replaced", gateway.ReasonSuperseded, func() string {
+		{"revoked, of another user", gateway.ReasonWrongUser, func() string {
 			made, secret := s.limited(token.Limits{})
-			_, _, _, err := s.directory.Rotate(ctx, made.Record().ID, token.Rotation{Overlap: "1h"}) // the gate is two hours ahead
+			_, err := s.directory.Revoke(ctx, made.Record().ID, "test")
+			must(err)
+			return basicAuth("bob", secret)
+		}},
+		{"revoked, from elsewhere", gateway.ReasonRevoked, func() string {
+			made, secret := s.limited(token.Limits{Sources: []string{"192.0.2.0/24"}})
+			_, err := s.directory.Revoke(ctx, made.Record().ID, "test")
+			must(err)
+			return basicAuth("alice", secret)
+		}},
+		{"created by a revoked token", gateway.ReasonParent, func() string {
+			parent, _ := s.limited(token.Limits{})
+			secret := s.tokenAs(token.Request{User: "alice", Expires: "never", Parent: parent})
+			_, err := s.directory.Revoke(ctx, parent.Record().ID, "test")
+			must(err)
+			return "Bearer " + secret
+		}},
+		{"expired, and suspended", gateway.ReasonSuspended, func() string {
+			secret := s.tokenAs(token.Request{User: "alice", Expires: "1h"}) // the gate is two hours ahead
+			made := s.directory.Find(digest(t, secret))
+			_, err := s.directory.SuspendAll(ctx, []*token.Token{made}, token.ByAdmin, "", "test")
 			must(err)
 			return basicAuth("alice", secret)
 		}},
@@ -195,6 +216,36 @@ func TestRefusalsLookAlike(t *testing.T) {
 	}
 }
 
+// The holder of a secret that has expired or was revoked is told so, behind the challenge
+// that other clients get.
+func TestHolderIsToldTheEnd(t *testing.T) {
+	s := newSite(t, options{})
+	revoked, revokedSecret := s.limited(token.Limits{})
+	if _, err := s.directory.Revoke(t.Context(), revoked.Record().ID, "test"); err != nil {
+		t.Fatal(err)
+	}
+	replaced, replacedSecret := s.limited(token.Limits{})
+	if _, _, _, err := s.directory.Rotate(t.Context(), replaced.Record().ID, token.Rotation{Overlap: "1h"}); err != nil { // the gate is two hours ahead
+		t.Fatal(err)
+	}
+	expired := s.tokenAs(token.Request{User: "alice", Expires: "1h"})
+	for _, c := range []struct{ name, secret, end string }{
+		{"expired", expired, "expired"}, {"replaced", replacedSecret, "expired"}, {"revoked", revokedSecret, "revoked"},
+	} {
+		for _, header := range []string{"Bearer " + c.secret, basicAuth("alice", c.secret)} {
+			a := s.send("GET", "/api/json", "", "Authorization: "+header)
+			want := []string{`Basic realm="Jenkins"`, `Bearer error="invalid_token", error_description="` + c.end + `"`}
+			if got := a.Header["Www-Authenticate"]; a.StatusCode != 401 || !slices.Equal(got, want) {
+				t.Errorf("%s: status %d, challenges %q, want %q", c.name, a.StatusCode, got, want)
+			}
+			if !strings.Contains(a.body, "this API token is "+c.end) {
+				t.Errorf("%s: the text is %q", c.name, a.body)
+			}
+		}
+	}
+	s.untouched()
+}
+
 func TestTooOften(t *testing.T) {
 	s := newSite(t, options{})
 	_, secret := s.limited(token.Limits{Rate: 2})
@@ -205,7 +256,7 @@ func TestTooOften(t *testing.T) {
 		if a.StatusCode != want {
 			t.Errorf("request %d: status %d, want %d", i, a.StatusCode, want)
 		}
-		if got := a.Header.Get("Retry-After"); want == 429 && got != "60" || want == 200 && got != "" {
+		if got := a.Header.Get("Retry-After"); want == 429 && got != "61" || want == 200 && got != "" {
 			t.Errorf("request %d: Retry-After is %q", i, got)
 		}
 	}

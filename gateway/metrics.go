@@ -42,6 +42,7 @@ var resultLabels = map[Reason]string{
 	ReasonSuperseded:   "superseded",
 	ReasonOwner:        "disabled_user",
 	ReasonLegacy:       "legacy",
+	ReasonParent:       "parent",
 	ReasonIdle:         "idle",
 	ReasonSource:       "source_address",
 	ReasonScope:        "scope",

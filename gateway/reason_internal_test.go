@@ -16,6 +16,7 @@ func TestRefusalsHaveReasons(t *testing.T) {
 		token.RefusedSuperseded: ReasonSuperseded,
 		token.RefusedOwner:      ReasonOwner,
 		token.RefusedLegacy:     ReasonLegacy,
+		token.RefusedParent:     ReasonParent,
 		token.RefusedIdle:       ReasonIdle,
 		token.RefusedRate:       ReasonRate,
 		token.RefusedUses:       ReasonUses,

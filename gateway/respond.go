@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/crumbgate/crumbgate/gateway/crumb"
 )
@@ -41,7 +42,7 @@ var (
 	webhookLarge    = response{http.StatusRequestEntityTooLarge, "Content too large: the webhook's body has more bytes than max_body allows.\n"}
 	busy            = response{http.StatusServiceUnavailable, "Service unavailable: too many webhooks at once. Send it again.\n"}
 	crumbRefused    = response{http.StatusForbidden, noCrumb} // see refuseCrumb
-	tooOften        = response{http.StatusTooManyRequests, "Too many requests: this token may make only so many a minute. Try again in a minute.\n"}
+	tooOften        = response{http.StatusTooManyRequests, "Too many requests: this token has made as many in the last 60 seconds as it may. Retry-After says when to try again.\n"}
 	outOfScope      = response{http.StatusForbidden, "Forbidden: the scopes of this API token don't cover this request.\n"}
 	forPeople       = response{http.StatusForbidden, "Forbidden: these pages are for people who have signed in, not for API tokens.\n"}
 	noJenkinsTokens = response{http.StatusForbidden, "Forbidden: API tokens are not made in Jenkins here, but in the gateway.\n"}
@@ -52,7 +53,7 @@ var (
 )
 
 // responses maps reasons to what clients are told. All that is wrong with a
-// credential looks alike, whether the token exists or not.
+// credential looks alike, whether the token exists or not, but for ends.
 var responses = map[Reason]response{
 	ReasonNone:         unauthorized,
 	ReasonForeign:      unauthorized,
@@ -65,6 +66,7 @@ var responses = map[Reason]response{
 	ReasonSuperseded:   unauthorized,
 	ReasonOwner:        unauthorized,
 	ReasonLegacy:       unauthorized,
+	ReasonParent:       unauthorized,
 	ReasonIdle:         unauthorized,
 	ReasonSource:       unauthorized,
 	ReasonUses:         unauthorized,
@@ -96,7 +98,25 @@ var responses = map[Reason]response{
 	ReasonEarlyData:    tooEarly,
 }
 
-func refuse(w http.ResponseWriter, r *http.Request, d Decision) {
+// ends are the reasons that the holder of a token may learn, as its second challenge
+// names them. All others stay alike: they would tell a thief what caught him.
+var ends = map[Reason]string{
+	ReasonExpired:    "expired",
+	ReasonSuperseded: "expired",
+	ReasonRevoked:    "revoked",
+}
+
+// refuse answers a request. Told is that the client may learn how its token has ended.
+func refuse(w http.ResponseWriter, r *http.Request, d Decision, told bool, now time.Time) {
+	if end := ends[d.Reason]; end != "" && told {
+		// Basic comes first, for clients that look at one challenge only (RFC 6750,
+		// section 3).
+		h := w.Header()
+		h["Www-Authenticate"] = []string{basicChallenge, `Bearer error="invalid_token", error_description="` + end + `"`}
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		write(w, r, http.StatusUnauthorized, "Unauthorized: this API token is "+end+". Create a new one.\n")
+		return
+	}
 	switch response := responses[d.Reason]; response {
 	case crumbRefused:
 		refuseCrumb(w, r)
@@ -108,7 +128,7 @@ func refuse(w http.ResponseWriter, r *http.Request, d Decision) {
 		response.text += "It needs " + needs + ".\n"
 		answer(w, r, response)
 	case tooOften:
-		w.Header().Set("Retry-After", "60")
+		w.Header().Set("Retry-After", strconv.FormatInt(d.Token.RetryAfter(now), 10))
 		answer(w, r, response)
 	default:
 		answer(w, r, response)
@@ -138,10 +158,12 @@ func refuseCrumb(w http.ResponseWriter, r *http.Request) {
 	write(w, r, http.StatusForbidden, text)
 }
 
+const basicChallenge = `Basic realm="Jenkins"`
+
 func answer(w http.ResponseWriter, r *http.Request, a response) {
 	h := w.Header()
 	if a == unauthorized {
-		h.Set("WWW-Authenticate", `Basic realm="Jenkins"`)
+		h.Set("WWW-Authenticate", basicChallenge)
 	}
 	if (a == noUser || a == unreadableUser || a == noIdentity) && strings.Contains(r.Header.Get("Accept"), "text/html") {
 		h.Set("Content-Type", "text/html; charset=utf-8")

@@ -422,7 +422,7 @@ func TestReasons(t *testing.T) {
 			}
 		}},
 		{"suspended", "suspended", func(t *testing.T, w *world, tok *token.Token) {
-			if _, err := w.tokens.SuspendAll(t.Context(), []*token.Token{tok}, "", "test"); err != nil {
+			if _, err := w.tokens.SuspendAll(t.Context(), []*token.Token{tok}, token.ByAdmin, "", "test"); err != nil {
 				t.Fatal(err)
 			}
 		}},
