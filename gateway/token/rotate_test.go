@@ -242,6 +242,7 @@ func TestRotateRefused(t *testing.T) {
 	}
 	w.recorded() // what took rights away
 	w.now = w.now.Add(31 * day)
+	w.settle("the audit log has all lines", func() bool { n, _ := w.Waiting(); return n == 0 })
 	w.audited.take("")
 	for _, c := range []struct {
 		name string
