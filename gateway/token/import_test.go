@@ -243,3 +243,23 @@ func TestExported(t *testing.T) {
 		t.Errorf("Exported of nothing: %v, want nothing audited", err)
 	}
 }
+
+// What no request of a user could use is taken over all the same, and said.
+func TestImportSaysWhatUsersCannotDo(t *testing.T) {
+	w := newWorld(t)
+	for n, test := range []struct {
+		user   string
+		legacy bool
+		want   string // a part of the detail
+	}{
+		{"jörg", false, ""},
+		{"łukasz", false, "ISO-8859-1"},
+		{"kube:admin", false, "works as a Bearer token only"},
+		{"kube:admin", true, "can't be used"},
+	} {
+		got, err := w.Import(t.Context(), []token.Import{{User: test.user, Name: "ci", Digest: numbered(n + 1), Legacy: test.legacy}}, false, "admin")
+		if err != nil || got[0].Outcome != token.Taken || !strings.Contains(got[0].Detail, test.want) || test.want == "" && got[0].Detail != "" {
+			t.Errorf("Import for %s, legacy %t = %+v, %v, want it taken with %q", test.user, test.legacy, got, err, test.want)
+		}
+	}
+}

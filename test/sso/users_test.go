@@ -1,6 +1,7 @@
 package sso_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
@@ -133,13 +134,22 @@ func TestOnlyTheUserIDDecidesOnASignIn(t *testing.T) {
 	}
 }
 
-// logged counts the lines of the log that hold all of the texts.
+// logged counts the lines of the log that hold all of the texts. The log arrives by a
+// pipe, so it waits for the first one.
 func (w *world) logged(texts ...string) (n int) {
-	for line := range strings.SplitSeq(w.Log(), "\n") {
-		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
-			n++
+	w.t.Helper()
+	gatewaytest.Eventually(w.t, "a line of the log with "+strings.Join(texts, ", "), func() error {
+		n = 0
+		for line := range strings.SplitSeq(w.Log(), "\n") {
+			if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+				n++
+			}
 		}
-	}
+		if n == 0 {
+			return errors.New("there is none")
+		}
+		return nil
+	})
 	return n
 }
 
@@ -208,7 +218,7 @@ func TestOnlyCookiesOfJenkinsReachIt(t *testing.T) {
 		}
 	}
 	w.ask("GET", "/", "", cookie)
-	if w.logged("cookies not passed to Jenkins", "_oauth2_proxy_0", "authelia_session", "themes", "screenresolution") != 1 || w.logged("secret") > 0 {
+	if w.logged("cookies not passed to Jenkins", "_oauth2_proxy_0", "authelia_session", "themes", "screenresolution") != 1 || strings.Contains(w.Log(), "secret") {
 		t.Errorf("the log does not name the dropped cookies once, and no value:\n%s", w.Log())
 	}
 }
@@ -321,6 +331,29 @@ func TestASignInThatNamesNoUserIsToldSo(t *testing.T) {
 			}
 		})
 	}
+	t.Run("by a password", func(t *testing.T) {
+		t.Parallel()
+		_, address := jenkinstest.Start(t, jenkinstest.Config{})
+		w := &world{t: t, Gateway: gatewaytest.New(t, address, global+`http://{$SITE} {
+	basic_auth bcrypt {
+		bob $2a$04$W0N/xCHsoI7LpHCVGKKZ.uG1zxsWeLJfY95beaG0C44Bbun284ML2
+	}
+	crumbgate {
+		session {
+			user {http.auth.user.mail}
+		}
+	}
+	reverse_proxy {$JENKINS}
+}
+`)}
+		w.Start(t)
+		r := &http.Request{Header: make(http.Header)}
+		r.SetBasicAuth("bob", "hiccup")
+		a := w.send(gatewaytest.Client, "GET", w.URL+"/", "", "Authorization: "+r.Header.Get("Authorization"))
+		if a.StatusCode != http.StatusForbidden || a.Header.Get("WWW-Authenticate") != "" || w.logged("request refused", "{http.auth.user.mail} is empty") == 0 {
+			t.Errorf("%s with the header %v\n%s", a.Status, a.Header, w.Log())
+		}
+	})
 	t.Run("where anonymous requests pass", func(t *testing.T) {
 		t.Parallel()
 		w := startSite(t, session, "anonymous pass", map[string]ssotest.User{"bob": {}})
