@@ -87,6 +87,13 @@ func (a *Audit) provision(beside string) error {
 	return nil
 }
 
+// auditReserve is the room in bytes that the log of changes has ahead, for some hundred lines
+// on a full disk. More of them wait in the store. That of denials is for the log's own lines.
+const (
+	auditReserve   = 256 << 10
+	denialsReserve = 64 << 10
+)
+
 // auditLogs are the files of an Audit, which are open.
 type auditLogs struct {
 	changes *audit.Log
@@ -110,11 +117,12 @@ func (a *Audit) open(ctx caddy.Context, store storage.Store) (*auditLogs, error)
 			return nil, fmt.Errorf("audit: reading the key: %w", err)
 		}
 	}
-	options := audit.Options{Sizes: a.sizes(), Key: key, Store: store, Name: a.name, Log: ctx.Slogger()}
+	options := audit.Options{Sizes: a.sizes(), Key: key, Reserve: auditReserve, Store: store, Name: a.name, Log: ctx.Slogger()}
 	changes, err := audit.Open(a.File, options)
 	if err != nil {
 		return nil, err
 	}
+	options.Reserve = denialsReserve
 	options.Sizes, options.Name = a.Denials.sizes(), audit.DenialsName(a.name)
 	denials, err := audit.Open(audit.DenialsName(a.File), options)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -248,7 +249,15 @@ func (l *Log) repair(torn int64) error {
 	}
 	defer file.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(file, sum), io.NewSectionReader(l.file, l.size, torn)); err != nil {
+	kept := "are now in " + filepath.Base(aside)
+	_, err = io.Copy(io.MultiWriter(file, sum), io.NewSectionReader(l.file, l.size, torn))
+	if errors.Is(err, syscall.ENOSPC) {
+		// A full disk must not stop the gateway from starting.
+		sum.Reset()
+		_, err = io.Copy(sum, io.NewSectionReader(l.file, l.size, torn))
+		kept = "were cut off, as the disk was too full to keep them"
+	}
+	if err != nil {
 		return err
 	}
 	if err := file.Sync(); err != nil {
@@ -261,7 +270,7 @@ func (l *Log) repair(torn int64) error {
 		return err
 	}
 	l.own = append(l.own, Event{Time: time.Now(), Kind: LogRepaired, Via: ViaGateway,
-		Reason: fmt.Sprintf("%d bytes of an incomplete line, SHA-256 %x, are now in %s", torn, sum.Sum(nil), filepath.Base(aside))})
+		Reason: fmt.Sprintf("%d bytes of an incomplete line, SHA-256 %x, %s", torn, sum.Sum(nil), kept)})
 	return nil
 }
 
@@ -270,7 +279,7 @@ func (l *Log) cut() error {
 	if err := l.file.Truncate(l.size); err != nil {
 		return err
 	}
-	l.dirty = false
+	l.dirty, l.room = false, 0
 	return nil
 }
 
@@ -287,7 +296,7 @@ func (l *Log) ready() error {
 			_ = os.Remove(l.path) // it is empty
 			return err
 		}
-		l.file, l.size, l.dirty = file, 0, false
+		l.file, l.size, l.room, l.dirty = file, 0, 0, false
 		return nil
 	}
 	if l.dirty {
@@ -333,7 +342,8 @@ func (l *Log) rotate() error {
 	if err := os.Rename(l.path, aside); err != nil {
 		return fmt.Errorf("putting the full file aside: %w", err)
 	}
-	_ = l.file.Close() // synced
+	_ = l.file.Truncate(l.size) // gives back what was allocated ahead
+	_ = l.file.Close()          // synced
 	l.file, l.size = nil, 0
 	if err := l.removeOld(); err != nil {
 		l.warn(slog.LevelError, "old files of the audit log were not removed", "error", err)

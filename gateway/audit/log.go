@@ -28,6 +28,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/internal/diskroom"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -67,6 +69,11 @@ type Options struct {
 	// LockTimeout is how long to wait for another process to let go of the log.
 	// 0 means 5 seconds; if negative Open does not wait.
 	LockTimeout time.Duration
+
+	// Reserve is the room in bytes that the newest file has ahead, for lines that must be
+	// written on a full disk, too: those of changes that are made already. Where the file
+	// system can't allocate ahead there is none.
+	Reserve int64
 
 	// Store keeps the head of the log under Name, for the next Open to compare with. It
 	// is used until Close returns. nil: nothing keeps it.
@@ -112,6 +119,7 @@ type Log struct {
 	size   int64    // of its whole lines
 	first  uint64   // the seq of its first line, if it has one
 	dirty  bool     // there may be half a line behind size
+	room   int64    // up to where file has its blocks
 	head   Head
 	told   uint64  // of dropped, what lines have said
 	own    []Event // of the log itself, to be written before all else
@@ -138,6 +146,36 @@ type appended struct {
 }
 
 func one(e Event) []Event { return []Event{e} }
+
+// vital reports whether p may use the room that is reserved: its change is made already, or
+// has failed, or it is the log's own.
+func (p *pending) vital() bool {
+	return p.own || p.done != nil && !slices.ContainsFunc(p.events, func(e Event) bool { return !e.Failed && !token.Kind(e.Kind).Removes() })
+}
+
+// errReserved is the error of lines for which there is only room that is reserved.
+var errReserved = errors.New("the disk has no room but what is kept for revocations")
+
+// roomAhead is how much more than Options.Reserve is allocated at once.
+const roomAhead = 256 << 10
+
+// makeRoom makes sure that the file has its blocks for n bytes more, and behind them, unless
+// the lines are vital, the room that is reserved.
+func (l *Log) makeRoom(n int64, vital bool) error {
+	end := l.size + n + l.o.Reserve
+	if l.o.Reserve == 0 || vital || end <= l.room {
+		return nil
+	}
+	switch err := diskroom.Ahead(l.file, l.size, n+l.o.Reserve+roomAhead); {
+	case err == nil:
+		l.room = end + roomAhead
+	case errors.Is(err, diskroom.ErrUnsupported):
+		l.o.Reserve = 0
+	default:
+		return fmt.Errorf("%w: %w", errReserved, err)
+	}
+	return nil
+}
 
 // Append records events, all of them or none, and returns the head of their last line
 // when they are on disk. The events of concurrent calls go there together. All that was
@@ -281,6 +319,7 @@ func (l *Log) run() {
 			continue
 		case <-keep.C:
 			l.rememberHead()
+			l.probe()
 			continue
 		case <-l.stop:
 			stopping = true
@@ -329,10 +368,16 @@ func (l *Log) commit(batch []pending) {
 	if len(live) == 0 {
 		return
 	}
+	full := false
 	for len(live) > 0 {
 		n, err := l.write(live)
 		if err == nil && n == 0 {
 			err = l.rotate()
+		}
+		if errors.Is(err, errReserved) { // the next ones may use what is reserved
+			l.fail(live[:1], err)
+			live, full = live[1:], true
+			continue
 		}
 		if err != nil {
 			l.fail(live, err)
@@ -341,8 +386,8 @@ func (l *Log) commit(batch []pending) {
 		answer(live[:n], nil)
 		live = live[n:]
 	}
-	if l.failing.Swap(nil) != nil {
-		l.warn(slog.LevelInfo, "the audit log is written again", "dropped", l.dropped.Load())
+	if !full {
+		l.recovered()
 	}
 }
 
@@ -369,6 +414,30 @@ func (l *Log) fail(batch []pending, err error) {
 		l.warn(slog.LevelError, "the audit log can't be written: only revocations, suspensions and disablings go on, denials are counted", "error", err)
 	}
 	answer(batch, err)
+}
+
+// probe looks whether a change could be recorded now, so that a log that can't be written is
+// known before.
+func (l *Log) probe() {
+	err := l.ready()
+	if err == nil {
+		err = l.makeRoom(maxLine, false)
+	}
+	if err != nil {
+		l.fail(nil, err)
+		return
+	}
+	if l.o.Reserve > 0 { // else only a write can tell
+		l.commit(nil)
+		l.recovered()
+	}
+}
+
+// recovered says that the log can be written again.
+func (l *Log) recovered() {
+	if len(l.own) == 0 && l.failing.Swap(nil) != nil {
+		l.warn(slog.LevelInfo, "the audit log is written again", "dropped", l.dropped.Load())
+	}
 }
 
 func (l *Log) warn(level slog.Level, message string, args ...any) {
@@ -400,6 +469,12 @@ func (l *Log) write(batch []pending) (int, error) {
 		full := l.size > 0 || n > 0
 		if full && l.size+int64(len(with)) > l.o.MaxSize || n > 0 && len(with) > maxWrite {
 			break
+		}
+		if err := l.makeRoom(int64(len(with)), p.vital()); err != nil {
+			if n > 0 {
+				break
+			}
+			return 0, err
 		}
 		l.lines, head, missing = with, next, 0
 		batch[i].head = next

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"slices"
 	"time"
+
+	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
 // VerifyOptions are the settings of Verify. The zero value is good.
@@ -40,6 +42,9 @@ type Report struct {
 	Last     time.Time
 	Head     Head   // the last line
 	Missing  uint64 // events that could not be written, as the lines say
+
+	Failed   uint64 // lines of changes that were announced and could not be made
+	Accepted int    // older token stores that an operator has accepted
 
 	// Unclean counts the starts with no clean stop before: the gateway was killed,
 	// or the end was cut off and the gateway started again.
@@ -220,12 +225,14 @@ func (v *verifier) compareHead() (what string) {
 	return ""
 }
 
+const acceptedField = `,"kind":"` + string(token.KindStoreAccepted) + `"`
+
 // content looks at what a line says about the log.
 func (v *verifier) content(line []byte, own bool) (what string) {
 	closed := v.report.Closed
 	v.report.Closed = false
 	// In a text there would be a backslash before each quote.
-	if !own && !bytes.Contains(line, []byte(`,"missing":`)) {
+	if !own && !bytes.Contains(line, []byte(`,"missing":`)) && !bytes.Contains(line, []byte(`,"failed":`)) && !bytes.Contains(line, []byte(acceptedField)) {
 		return ""
 	}
 	r, err := parseRecord(line)
@@ -233,6 +240,12 @@ func (v *verifier) content(line []byte, own bool) (what string) {
 		return "the line " + err.Error()
 	}
 	v.report.Missing += r.Missing
+	if r.Failed {
+		v.report.Failed++
+	}
+	if r.Kind == Kind(token.KindStoreAccepted) {
+		v.report.Accepted++
+	}
 	switch r.Kind {
 	case LogOpened:
 		if !closed {

@@ -20,6 +20,9 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/audit"
+	"github.com/crumbgate/crumbgate/gateway/storekey"
+	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
 func (e *Env) auditing() *cobra.Command {
@@ -32,7 +35,7 @@ the gateway, or where copies of them are (--file).`,
 		Example: `  caddy crumbgate audit verify
   caddy crumbgate audit tail --follow
   caddy crumbgate audit find --token 01890a5d-ac96-774b-bcce-b302099a8057`,
-	}, e.auditVerify(), e.auditTail(), e.auditFind())
+	}, e.auditVerify(), e.auditTail(), e.auditFind(), e.auditAccept())
 }
 
 // An auditSource is a log to be read.
@@ -192,6 +195,12 @@ func (e *Env) printAuditReport(name string, r audit.Report) error {
 	if r.Missing > 0 {
 		rows = append(rows, []string{"Missing:", english.Plural(int(r.Missing), "event", "") + " that could not be written"})
 	}
+	if r.Failed > 0 {
+		rows = append(rows, []string{"Failed:", english.Plural(int(r.Failed), "change", "") + " that was announced and not made"})
+	}
+	if r.Accepted > 0 {
+		rows = append(rows, []string{"Accepted:", "an older token store, " + english.Plural(r.Accepted, "time", "") + ": changes before it are lost"})
+	}
 	if r.Unclean > 0 {
 		rows = append(rows, []string{"Unclean:", english.Plural(r.Unclean, "start", "") + " after the gateway was killed, or the end was cut off"})
 	}
@@ -204,6 +213,41 @@ func (e *Env) printAuditReport(name string, r audit.Report) error {
 		}
 	}
 	return t.flush()
+}
+
+func (e *Env) auditAccept() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "accept --store FILE LINE",
+		Short: "Accepts a token store that is older than the audit log",
+		Long: `Accepts a token store that is older than the audit log, such as a backup. The gateway
+refuses to start with it, names the changes that the store lacks, and the line for this
+command. It must be stopped.
+
+At its next start the gateway applies the revocations, suspensions and disablings that the
+store lacks. All other changes are lost: created tokens don't exist, and limits are the old
+ones. The log gets a line that says so.`,
+		Example: `  caddy crumbgate audit accept --store /var/lib/crumbgate/tokens.db 17:ab…`,
+	}
+	file := cmd.Flags().String("store", "", "file of the token store")
+	return e.runs(cmd, func(ctx context.Context, args []string) error {
+		if len(args) != 1 || *file == "" {
+			return usagef("name the file of the store and the line, as the gateway has said: accept --store FILE LINE")
+		}
+		if _, err := audit.ParseHead(args[0]); err != nil {
+			return usagef("%w", err)
+		}
+		if _, err := os.Stat(*file); err != nil {
+			return fmt.Errorf("opening the token store: %w", err)
+		}
+		store, err := boltstore.Open(*file, boltstore.Options{LockTimeout: -1, Known: storekey.Kinds()})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(token.AcceptStore(ctx, store, args[0]), store.Close()); err != nil {
+			return err
+		}
+		return e.printf("Accepted. Start the gateway.\n")
+	})
 }
 
 func (e *Env) auditTail() *cobra.Command {

@@ -35,7 +35,8 @@ var errNothing = errors.New("nothing to commit")
 // own. A context that ends while waiting withdraws the batch; once the batch is
 // being written Apply returns what became of it.
 //
-// An error of the disk, such as that it is full, leaves the store as it was and
+// On a full disk only batches with Change.Reserved are stored, in room that the file has
+// already. An error of the disk, such as that it is full, leaves the store as it was and
 // open for reads and for the next batch. Only if the disk fails at the very last
 // step can't it be known what it holds; the error says so, and the store refuses
 // further batches until it is opened again.
@@ -104,6 +105,9 @@ func (s *Store) commit(batches []*batch) {
 	if refused := s.refused.Load(); refused != nil {
 		err = *refused
 	} else {
+		if batches = s.withRoom(batches); len(batches) == 0 {
+			return
+		}
 		err = s.write(batches)
 	}
 	for _, b := range batches {

@@ -103,7 +103,11 @@ func open(path string, o Options) (*Store, error) {
 		discard(db, file, err)
 		return nil, err
 	}
-	return newStore(path, o, db, file)
+	s, err := newStore(path, o, db, file)
+	if err == nil {
+		_ = s.makeRoom(reserve) // else the first batch says that the disk is full
+	}
+	return s, err
 }
 
 func newStore(path string, o Options, db *bolt.DB, file *os.File) (*Store, error) {

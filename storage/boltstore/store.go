@@ -58,6 +58,8 @@ type Store struct {
 	writer chan struct{}
 	// refused is why no more batches are taken, nil if they are.
 	refused atomic.Pointer[error]
+	// room is up to where the file has its blocks. Only the caller in writer touches it.
+	room int64
 
 	mu      sync.Mutex
 	waiting []*batch // guarded by mu

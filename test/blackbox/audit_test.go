@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -93,5 +94,68 @@ func TestStrangersCannotPushChangesOut(t *testing.T) {
 	}
 	if r := g.Run(t, "crumbgate", "audit", "verify", "--file", auditLog(g)); r.Status != 1 || !strings.Contains(r.Stderr, "audit.denials.log, line") {
 		t.Errorf("audit verify of changed denials: %+v", r)
+	}
+}
+
+// TestOlderStoreIsNoticed: an older copy of the store is refused, with what it lacks, until an
+// operator accepts it. What takes rights away is applied in any case.
+func TestOlderStoreIsNoticed(t *testing.T) {
+	_, url := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.Start(t, url, gatewaytest.Smallest)
+	leaked := g.CreateToken(t, "alice", "leaked")
+	left := g.CreateToken(t, "bob", "left")
+	g.Stop(t)
+	backup, err := os.ReadFile(g.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := func() {
+		t.Helper()
+		if err := os.WriteFile(g.Store, backup, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revoked := func() {
+		t.Helper()
+		call{user: "alice", secret: leaked}.want(t, g.URL, 401)
+		call{user: "bob", secret: left}.want(t, g.URL, 401)
+	}
+	g.Start(t)
+	for _, args := range [][]string{{"token", "revoke", "--user", "alice", "--name", "leaked"}, {"user", "disable", "bob"}} {
+		if r := g.Run(t, append(append([]string{"crumbgate"}, args...), "--address", g.Admin)...); r.Status != 0 {
+			t.Fatalf("%v: %+v", args, r)
+		}
+	}
+	g.Stop(t)
+	restore()
+	g.Start(t)
+	revoked()
+	g.Stop(t)
+	g.Start(t) // it is settled
+	revoked()
+
+	created := g.CreateToken(t, "carol", "new")
+	g.Stop(t)
+	restore()
+	r := g.Run(t, "run", "--config", g.Config)
+	command := regexp.MustCompile(`audit accept --store FILE (\d+:[0-9a-f]{64})`).FindStringSubmatch(r.Stderr)
+	if r.Status == 0 || command == nil || !strings.Contains(r.Stderr, "lacks 3 changes") || !strings.Contains(r.Stderr, "token.created") {
+		t.Fatalf("a start with the older store: %+v", r)
+	}
+	if again := g.Run(t, "run", "--config", g.Config); again.Status == 0 || !strings.Contains(again.Stderr, command[1]) {
+		t.Fatalf("the second start: %+v", again)
+	}
+	if r := g.Run(t, "crumbgate", "audit", "accept", "--store", g.Store, command[1]); r.Status != 0 {
+		t.Fatalf("audit accept: %+v", r)
+	}
+	g.Start(t)
+	revoked()
+	call{user: "carol", secret: created}.want(t, g.URL, 401)
+	g.CreateToken(t, "carol", "new")
+	g.Stop(t)
+	g.Start(t)
+	g.Stop(t)
+	if r := g.Run(t, "crumbgate", "audit", "verify", "--file", auditLog(g)); r.Status != 0 || !strings.Contains(r.Stdout, "an older token store, 1 time") {
+		t.Errorf("audit verify: %+v", r)
 	}
 }
