@@ -177,12 +177,16 @@ func (d *Directory) stored(changes []storage.Change) {
 // not go on working because a disk has failed. If the audit log still takes the lines, the next start
 // finds them there, and applies them. The caller holds mu.
 func (d *Directory) applyFirst(ctx context.Context, events []Event, changes []storage.Change, store func(context.Context, ...storage.Change) error) error {
-	now := d.config.Now()
+	now, ours := d.config.Now(), len(changes)
 	for i := range events {
 		events[i].ID, events[i].Time = newID(), now
 		changes = append(changes, events[i].waitingChange())
 	}
 	err := store(ctx, reserved(changes)...)
+	if err != nil && ours == 0 { // what store would have changed is not held here
+		d.config.Log.Error("a change of the token store failed", "error", err)
+		return errorf(ErrStore, "nothing was changed, because the token store can't keep it: %v", err)
+	}
 	if d.touched != nil {
 		for _, c := range changes {
 			d.touched[c.Key] = true
@@ -191,7 +195,7 @@ func (d *Directory) applyFirst(ctx context.Context, events []Event, changes []st
 	d.wait(events...)
 	if err != nil {
 		d.config.Log.Error("a change of the token store failed", "error", err)
-		for _, c := range changes[:len(changes)-len(events)] {
+		for _, c := range changes[:ours] {
 			d.unstored[c.Key] = c
 		}
 		return errorf(errInMemory, "it holds from now on, but not after a restart, because the token store can't keep it: %v;"+
@@ -285,6 +289,9 @@ func forgetting(id uuid.UUID) storage.Change {
 // Audit. Until it has succeeded no other mark may be stored: the next start would not look
 // at these lines of the log, and write them once more. The caller holds changing.
 func (d *Directory) settle(ctx context.Context, mark storage.Change) error {
+	if d.storeLate(ctx); d.late() {
+		return errors.New("the token store lacks changes that it could not keep")
+	}
 	changes := d.forget
 	if mark.Key != "" {
 		changes = append(slices.Clip(changes), mark)
