@@ -82,6 +82,11 @@ func TestOpenings(t *testing.T) {
 		{name: "CSP report", target: "/content-security-policy-reporting-endpoint/abc", wantPublic: "csp-report", wantExempt: "csp-report"},
 		{name: "CLI", target: "/cli?remoting=false", wantExempt: "cli"},
 		{name: "CLI's WebSocket", target: "/cli/ws", wantExempt: "cli"},
+		{name: "program of an assistant", target: "/mcp-server/mcp", wantExempt: "mcp"},
+		{name: "health of the server for assistants", target: "/mcp-health", wantPublic: "mcp-health"},
+		{name: "badge, at a path that no plugin has", public: []string{"badges"}, target: "/badge/icon"},
+		{name: "badge", public: []string{"badges"}, target: "/buildStatus/icon?job=a", wantPublic: "badges"},
+		{name: "reload of the configuration", target: "/reload-configuration-as-code/?casc-reload-token=x"},
 
 		// Attacks on that.
 		{name: "root", target: "/"},

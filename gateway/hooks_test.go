@@ -324,3 +324,32 @@ func TestSignedRequestsSayNothingBesideTheirBody(t *testing.T) {
 		})
 	}
 }
+
+// An endpoint of a forge that the settings close to requests without a user still needs
+// the signature of one with a user.
+func TestClosedEndpointOfAForge(t *testing.T) {
+	s := newPeopleSite(t, options{gate: func(c *gateway.Config) {
+		withWebhooks(t, webhook.GitHub)(c)
+		c.Public = []string{"-ghprb"}
+	}})
+	signed := hub("X-Hub-Signature-256")(payload)
+	for _, row := range []struct {
+		name    string
+		headers []string
+		status  int
+	}{
+		{"unsigned, with a token", []string{s.auth("alice"), contentJSON}, 403},
+		{"unsigned, by a signed-in user", []string{ssoHeader + ": carol", contentJSON}, 403},
+		{"signed, without a user", signed, 401},
+		{"unsigned, without a user", []string{contentJSON}, 401},
+	} {
+		a := s.send("POST", "/ghprbhook/", payload, row.headers...)
+		if a.StatusCode != row.status {
+			t.Errorf("%s: %s", row.name, a.dump())
+		}
+		s.untouched()
+	}
+	if a := s.send("POST", "/ghprbhook/", payload, append(signed, s.auth("alice"))...); s.jenkins.Requests() == nil {
+		t.Errorf("signed, with a token: %s", a.dump())
+	}
+}

@@ -136,7 +136,7 @@ func TestLinksThatAct(t *testing.T) {
 	for _, path := range []string{
 		"/job/a/build?token=x", "/job/a/buildWithParameters?%74oken=x", "/job/a/polling?token=x", "/static/x/job/a/build?token=x",
 		"/generic-webhook-trigger/invoke", "/generic-webhook-trigger/invoke?token=x", "/manage/generic-webhook-trigger/invoke", "/multibranch-webhook-trigger/invoke?token=x",
-		"/git/notifyCommit?url=x", "/mercurial/notifyCommit?url=x", "/subversion/6a2b/notifyCommit", "/buildByToken/build?job=a&token=x", "/%67it/notifyCommit?url=x",
+		"/git/notifyCommit?url=x", "/mercurial/notifyCommit?url=x", "/subversion/6a2b/notifyCommit", "/buildByToken/build?job=a&token=x", "/%67it/notifyCommit?url=x", "/job/a/1/rebuild/", "/job/a/1/rebuild", "/job/a/1/retry",
 	} {
 		for name, sender := range map[string]string{"a user": ssoHeader + ": carol", "a token as a password": s.auth("alice")} {
 			for _, method := range []string{"GET", "HEAD"} {
@@ -155,5 +155,22 @@ func TestLinksThatAct(t *testing.T) {
 		if a := s.send("GET", path, "", ssoHeader+": carol", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"); strings.Contains(a.body, "another site") {
 			t.Errorf("GET %s: %s", path, a.dump())
 		}
+	}
+}
+
+// Programs of assistants send no crumb, and Jenkins asks them for none. Pages of other
+// sites can't do the same.
+func TestAssistantsNeedNoCrumb(t *testing.T) {
+	s := newPeopleSite(t, options{})
+	const user = ssoHeader + ": carol"
+	if a := s.send("POST", "/mcp-server/mcp", `{"jsonrpc":"2.0"}`, user, contentJSON); !s.reached() {
+		t.Errorf("without a crumb: %s", a.dump())
+	}
+	s.jenkins.ResetRequests()
+	a := s.send("POST", "/mcp-server/mcp", `{"jsonrpc":"2.0"}`, user, "Content-Type: text/plain", "Sec-Fetch-Site: cross-site", "Origin: https://evil.example")
+	s.refusedWith(a, http.StatusForbidden, gateway.ReasonCrossOrigin)
+	s.untouched()
+	if a := s.send("POST", "/mcp-server/mcp", "{}", s.scoped("read", "build", "configure", "script"), contentJSON); a.Header.Get("X-Crumbgate-Needs") != "admin" {
+		t.Errorf("with scopes: %s", a.dump())
 	}
 }

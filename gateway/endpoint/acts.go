@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ActsOnGet reports whether Jenkins acts on a GET for a path, as it does on a link with a job's trigger token and on the
-// notifications of repositories. Such a request has no crumb, so a page anywhere can make a browser send it.
+// ActsOnGet reports whether Jenkins acts on a GET for a path, as it does on a link with a job's trigger token, on the
+// notifications of repositories and on the links by which plugins build again. Such a request has no crumb, so a page anywhere can make a browser send it.
 //
 // The path may be as the client wrote it, escaped. It counts wherever in it an acting endpoint begins: below /static/x,
 // /manage, or an item whose parents lead back to the root. A web method ignores what follows it.
@@ -31,10 +31,14 @@ func ActsOnGet(path, rawQuery string) bool {
 type act struct {
 	pattern
 	withToken bool
+	index     bool
 }
 
 // begins reports whether a path begins with the pattern, whose first segment is known to match.
 func (a act) begins(rest string) bool {
+	if a.index {
+		return strings.Trim(rest, "/") == "" // such a page has one segment
+	}
 	p := a.pattern
 	p.below = true
 	return p.match(rest)
@@ -44,12 +48,14 @@ func (a act) begins(rest string) bool {
 var acting = func() map[string][]act {
 	found := make(map[string][]act)
 	for page := range all {
-		if page.How != Acting && page.How != ActingWithToken {
+		switch page.How {
+		case Acting, ActingWithToken, ActingIndex:
+		default:
 			continue
 		}
 		for path := range strings.FieldsSeq(page.Paths) {
 			p := compile(path)
-			found[p.segments[0]] = append(found[p.segments[0]], act{p, page.How == ActingWithToken})
+			found[p.segments[0]] = append(found[p.segments[0]], act{p, page.How == ActingWithToken, page.How == ActingIndex})
 		}
 	}
 	return found

@@ -28,6 +28,10 @@ func TestActsOnGet(t *testing.T) {
 		{"/subversion/6a2b/notifyCommit", "", true},
 		{"/buildByToken/build", "job=a&token=x", true},
 		{"/buildByToken/buildWithParameters", "job=a", true},
+		{"/job/a/12/rebuild", "", true},
+		{"/job/a/lastCompletedBuild/rebuild/", "", true},
+		{"/job/a/12/rebuild/parameterized", "", false}, // a form
+		{"/job/a/12/retry", "", true},
 		{"/git/other", "", false},
 		{"/generic-webhook-trigger", "", false},
 		{"/", "token=x", false},

@@ -27,6 +27,7 @@ const (
 	Called                       // by any of these: what the page does is known by its name
 	Acting                       // likewise, and Jenkins acts on a GET as on a POST
 	ActingWithToken              // likewise, if the query has the parameter token
+	ActingIndex                  // likewise, and what follows is other pages, not a part of this one
 	Remote                       // the remote API below the page (hudson.model.Api), not the page
 	Tree                         // shown, with whatever follows: a web method that takes it all for the path of a file
 	Files                        // shown, with what follows if that can only be a file
@@ -139,7 +140,12 @@ var Pages = []Group{
 		{ABuild, Called, Configure, "/stages/rerun"},
 	}},
 	{"rebuild", `RebuildAction`, []Page{
-		{ABuild, Called, Configure, "/rebuild /rebuild/parameterized /rebuild/configSubmit"},
+		{ABuild, ActingIndex, Configure, "/rebuild"}, // doIndex rebuilds what has no parameters
+		{ABuild, Called, Configure, "/rebuild/parameterized /rebuild/configSubmit"},
+	}},
+
+	{"naginator", `NaginatorRetryAction`, []Page{
+		{ABuild, ActingIndex, Admin, "/retry"},
 	}},
 	{"junit", `TestResultProjectAction, AbstractTestResultAction, TestResult; for single tests see request.test`, []Page{
 		{AnItem, Shown, Read, "/test /test/trend /test/trendMap"},
@@ -270,7 +276,7 @@ func (k *Known) add(page Page) {
 		k.Shown = Access{page.Scope, true}
 	case Posted:
 		k.Posted = a
-	case Called, Acting, ActingWithToken:
+	case Called, Acting, ActingWithToken, ActingIndex:
 		k.Shown, k.Posted = a, a
 	case Remote:
 		k.Remote = true
