@@ -21,6 +21,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/selfservice"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/internal/secretfile"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -112,9 +113,13 @@ func (a *Audit) open(ctx caddy.Context, store storage.Store) (*auditLogs, error)
 	}
 	var key []byte
 	if a.KeyFile != "" {
+		var warning string
 		var err error
-		if key, err = os.ReadFile(a.KeyFile); err != nil {
+		if key, warning, err = secretfile.Read(a.KeyFile); err != nil {
 			return nil, fmt.Errorf("audit: reading the key: %w", err)
+		}
+		if warning != "" {
+			ctx.Slogger().Warn("the key of the audit log can be read by all users", "detail", warning)
 		}
 	}
 	options := audit.Options{Sizes: a.sizes(), Key: key, Reserve: auditReserve, Store: store, Name: a.name, Log: ctx.Slogger()}

@@ -22,6 +22,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/gateway/token"
+	"github.com/crumbgate/crumbgate/internal/secretfile"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
@@ -127,9 +128,12 @@ The exit status is 0 if nothing is wrong and 1 if something is.`,
 			options.Head = head
 		}
 		if *keyFile != "" {
-			key, err := os.ReadFile(*keyFile)
+			key, warning, err := secretfile.Read(*keyFile)
 			if err != nil {
 				return fmt.Errorf("reading the key: %w", err)
+			}
+			if warning != "" {
+				fmt.Fprintf(e.Stderr, "Warning: --key-file: %s\n", warning)
 			}
 			options.Key = key
 		}

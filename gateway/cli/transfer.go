@@ -23,6 +23,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/jenkinshome"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/internal/secretfile"
 )
 
 func (e *Env) importing() *cobra.Command {
@@ -316,7 +317,7 @@ and 3 if something was left.`,
 	dial := e.connection(cmd)
 	options := homeFlags(cmd)
 	flags := cmd.Flags()
-	out := flags.String("out", "", "directory to write to, which must not exist or be empty (required)")
+	out := flags.String("out", "", "directory to write to, which must not exist, or be empty, yours and closed to others (required)")
 	owner := flags.String("user", "", "only tokens of this user")
 	ownerIsUser(cmd)
 	return e.runs(cmd, func(ctx context.Context, args []string) error {
@@ -327,14 +328,16 @@ and 3 if something was left.`,
 		if err != nil {
 			return err
 		}
-		if entries, err := os.ReadDir(*out); err == nil && len(entries) > 0 {
-			return usagef("--out %s is not empty: name a new directory", *out)
-		}
 		root, err := openHome(args[0])
 		if err != nil {
 			return err
 		}
 		defer root.Close()
+		to, err := secretfile.OpenDir(*out)
+		if err != nil {
+			return usagef("--out: %w", err)
+		}
+		defer to.Close()
 		client, err := dial()
 		if err != nil {
 			return err
@@ -367,7 +370,7 @@ and 3 if something was left.`,
 		for _, key := range slices.Sorted(maps.Keys(changed)) {
 			users = append(users, *changed[key])
 		}
-		return e.writeHome(root.FS(), users, o, *out, left)
+		return e.writeHome(root.FS(), users, o, to, left)
 	})
 }
 
@@ -388,16 +391,16 @@ func homeToken(t admin.TransferToken) (jenkinshome.Token, error) {
 }
 
 // writeHome writes the files of users into a directory, and tells what was left.
-func (e *Env) writeHome(home fs.FS, users []jenkinshome.Changed, o jenkinshome.Options, out string, left []importRow) error {
+func (e *Env) writeHome(home fs.FS, users []jenkinshome.Changed, o jenkinshome.Options, to *os.Root, left []importRow) error {
 	var finish func()
 	o.Progress, finish = e.progress("users")
 	written, tokens := 0, 0
 	write := func(name string, data []byte) error {
-		path := filepath.Join(out, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		file := filepath.FromSlash(name)
+		if err := to.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return err
 		}
-		return os.WriteFile(path, data, 0o600)
+		return to.WriteFile(file, data, 0o600)
 	}
 	for r := range jenkinshome.Export(home, users, o, write) {
 		if r.Problem != nil {
@@ -410,7 +413,7 @@ func (e *Env) writeHome(home fs.FS, users []jenkinshome.Changed, o jenkinshome.O
 	if err := e.printRows(left); err != nil {
 		return err
 	}
-	if err := e.printf("%s of %s written to %s.\n", english.Plural(tokens, "token", ""), english.Plural(written, "user", ""), out); err != nil {
+	if err := e.printf("%s of %s written to %s.\n", english.Plural(tokens, "token", ""), english.Plural(written, "user", ""), to.Name()); err != nil {
 		return err
 	}
 	if len(left) > 0 {
