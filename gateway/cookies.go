@@ -120,7 +120,11 @@ func (g *Gate) cookies(h http.Header, id user.ID, rule sessionRule) clientCookie
 		return clientCookies{}
 	}
 	var c clientCookies
-	var kept, sessions, dropped []string
+	var (
+		keptRoom, sessionRoom [8]string // enough for nearly all, without allocation
+		kept, sessions        = keptRoom[:0], sessionRoom[:0]
+		dropped               []string
+	)
 	current := g.people.sessionCookie.Load()
 	for _, line := range lines {
 		for pair := range strings.SplitSeq(line, ";") {
