@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +20,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/policy"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/internal/strictjson"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -413,6 +413,14 @@ func (h *handler) showUser(w http.ResponseWriter, r *http.Request, d *token.Dire
 	if err != nil {
 		return err
 	}
+	if !params.Has("id") {
+		list := UserList{Users: []ListedUser{}}
+		for _, u := range d.Users() {
+			list.Users = append(list.Users, ListedUser{User: userOf(u.Profile), Tokens: u.Tokens})
+		}
+		answer(w, http.StatusOK, list)
+		return nil
+	}
 	profile, err := d.Profile(params.Get("id"))
 	if err != nil {
 		return err
@@ -441,6 +449,12 @@ func (h *handler) updateUser(w http.ResponseWriter, r *http.Request, d *token.Di
 	case change.Disabled == nil:
 		profile, err = d.SetProfile(r.Context(), params.Get("id"), change.profile(), actor)
 	case change.Empty():
+		if id := params.Get("id"); !change.Unknown && !d.Known(id) {
+			if _, err := user.ParseID(id); err != nil {
+				return errorf(token.ErrInvalid, "%v", err)
+			}
+			return errorf(token.ErrNotFound, "no user %q is known, so there are no tokens: check the spelling, or send \"unknown\": true", id)
+		}
 		profile, err = d.SetDisabled(r.Context(), params.Get("id"), *change.Disabled, actor)
 	default:
 		return errorf(token.ErrInvalid, "disabled is changed on its own: leave the rest to another request")
@@ -608,13 +622,8 @@ func decode(w http.ResponseWriter, r *http.Request, into any, limit int64) error
 	if err != nil {
 		return errorf(token.ErrInvalid, "the body can't be read: %v", err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
+	if err := strictjson.Unmarshal(body, into); err != nil {
 		return errorf(token.ErrInvalid, "the body is not understood: %v", err)
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return errorf(token.ErrInvalid, "the body goes on after its JSON object")
 	}
 	return nil
 }
