@@ -31,6 +31,7 @@ import (
 //	POST   /crumbgate/tokens/{id}/resume   StateRequest → Token
 //	PATCH  /crumbgate/tokens/{id}/limits   LimitsUpdate → Token
 //	GET    /crumbgate/tokens/{id}/suggest  ?folders=true → Suggestion
+//	GET    /crumbgate/users                → UserList
 //	GET    /crumbgate/users?id=ID          → User
 //	PATCH  /crumbgate/users?id=ID          UserChange → User
 //	GET    /crumbgate/report               ?limit=N → Report
@@ -228,6 +229,20 @@ func (u *UserUpdate) profile() token.ProfileUpdate {
 type UserChange struct {
 	UserUpdate
 	Disabled *bool `json:"disabled,omitempty"`
+	// Unknown lets a user be disabled of whom the gateway knows nothing. Without it that is
+	// an error, since a misspelt id would leave the tokens of the user meant.
+	Unknown bool `json:"unknown,omitempty"`
+}
+
+// A UserList lists all users that have tokens or of whom something is set.
+type UserList struct {
+	Users []ListedUser `json:"users"`
+}
+
+// A ListedUser is a User with the number of tokens that are not revoked.
+type ListedUser struct {
+	User
+	Tokens int `json:"tokens"`
 }
 
 // A User is what the API tells of a user.

@@ -222,14 +222,24 @@ func (c *Client) User(ctx context.Context, id string) (User, error) {
 	return call[User](ctx, c, http.MethodGet, "users?"+url.Values{"id": {id}}.Encode(), nil)
 }
 
+// Users lists all users.
+func (c *Client) Users(ctx context.Context) (UserList, error) {
+	return call[UserList](ctx, c, http.MethodGet, "users", nil)
+}
+
 // UpdateUser changes what is known of a user.
 func (c *Client) UpdateUser(ctx context.Context, id string, update UserUpdate) (User, error) {
 	return call[User](ctx, c, http.MethodPatch, "users?"+url.Values{"id": {id}}.Encode(), update)
 }
 
-// DisableUser refuses all tokens of a user, or lets them in again.
+// DisableUser refuses all tokens of a user, or lets them in again. A user of whom nothing
+// is known is an error.
 func (c *Client) DisableUser(ctx context.Context, id string, disabled bool, actor string) (User, error) {
-	change := UserChange{UserUpdate: UserUpdate{Actor: actor}, Disabled: &disabled}
+	return c.ChangeUser(ctx, id, UserChange{UserUpdate: UserUpdate{Actor: actor}, Disabled: &disabled})
+}
+
+// ChangeUser makes a change of a user.
+func (c *Client) ChangeUser(ctx context.Context, id string, change UserChange) (User, error) {
 	return call[User](ctx, c, http.MethodPatch, "users?"+url.Values{"id": {id}}.Encode(), change)
 }
 

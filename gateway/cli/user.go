@@ -1,8 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -23,12 +28,63 @@ refused while the user is disabled.`,
 		Example: `  caddy crumbgate user show alice
   caddy crumbgate user set alice --groups dev,release
   caddy crumbgate user disable alice`,
-	}, e.userShow(), e.userSet(),
+	}, e.userList(), e.userShow(), e.userSet(),
 		e.userDisable("disable", true, "Refuses all tokens of a user, from the next request on", `Refuses all tokens of a user from the next request on, and new ones, until "user
 enable" lets them in again. It is for somebody who leaves, or whose secrets may
 be in other hands.`),
 		e.userDisable("enable", false, "Lets the tokens of a disabled user in again", `Lets the tokens of a disabled user in again, but for those that are revoked,
 suspended or expired.`))
+}
+
+func (e *Env) userList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Lists the users that have tokens or of whom something is set",
+		Long: `Lists the users that have or had tokens, or of whom something is set. TOKENS counts
+those that are not revoked.`,
+		Example: `  caddy crumbgate user list
+  caddy crumbgate user list --disabled`,
+	}
+	dial := e.connection(cmd)
+	disabled := cmd.Flags().Bool("disabled", false, "list disabled users only")
+	asJSON := jsonFlag(cmd)
+	return e.runs(cmd, func(ctx context.Context, args []string) error {
+		if err := noArguments(args); err != nil {
+			return err
+		}
+		client, err := dial()
+		if err != nil {
+			return err
+		}
+		list, err := client.Users(ctx)
+		if err != nil {
+			return err
+		}
+		if *disabled {
+			list.Users = slices.DeleteFunc(list.Users, func(u admin.ListedUser) bool { return u.Disabled == 0 })
+		}
+		if *asJSON {
+			return e.printJSON(list)
+		}
+		if len(list.Users) == 0 {
+			fmt.Fprintln(e.Stderr, "There are no users.")
+			return nil
+		}
+		rows := &table{out: e.Stdout}
+		if err := rows.row("USER", "TOKENS", "DISABLED", "GROUPS", "MAIL"); err != nil {
+			return err
+		}
+		for _, u := range list.Users {
+			since := "-"
+			if u.Disabled != 0 {
+				since = e.since(u.Disabled)
+			}
+			if err := rows.row(u.ID, strconv.Itoa(u.Tokens), since, cmp.Or(strings.Join(u.Groups, ","), "-"), cmp.Or(u.Mail, "-")); err != nil {
+				return err
+			}
+		}
+		return rows.flush()
+	})
 }
 
 func (e *Env) userShow() *cobra.Command {
@@ -100,6 +156,7 @@ func (e *Env) userDisable(verb string, disabled bool, short, long string) *cobra
 		Example: "  caddy crumbgate user " + verb + " alice",
 	}
 	dial := e.connection(cmd)
+	unknown := cmd.Flags().Bool("unknown", false, verb+" the user although the gateway knows of no such user")
 	asJSON := jsonFlag(cmd)
 	return e.runs(cmd, func(ctx context.Context, args []string) error {
 		if len(args) != 1 {
@@ -109,7 +166,12 @@ func (e *Env) userDisable(verb string, disabled bool, short, long string) *cobra
 		if err != nil {
 			return err
 		}
-		user, err := client.DisableUser(ctx, args[0], disabled, e.Username)
+		change := admin.UserChange{UserUpdate: admin.UserUpdate{Actor: e.Username}, Disabled: &disabled, Unknown: *unknown}
+		user, err := client.ChangeUser(ctx, args[0], change)
+		var failed *admin.Error
+		if errors.As(err, &failed) && failed.Status == http.StatusNotFound {
+			return fmt.Errorf("no user %q is known, so there are no tokens: check the spelling, or give --unknown", args[0])
+		}
 		if err != nil {
 			return err
 		}

@@ -145,6 +145,43 @@ func (d *Directory) Profile(id string) (*Profile, error) {
 	return &Profile{User: who}, nil
 }
 
+// Known reports whether a user has or had tokens, or a profile of which something is set.
+func (d *Directory) Known(id string) bool {
+	who, err := user.ParseID(id)
+	if err != nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.owners.first(who) != nil
+}
+
+// A UserSummary is what a list tells of a user.
+type UserSummary struct {
+	*Profile
+	Tokens int // those that are not revoked
+}
+
+// Users returns all known users by their ids.
+func (d *Directory) Users() []UserSummary {
+	var users []UserSummary
+	d.mu.Lock()
+	for _, first := range d.owners.byKey {
+		for o := first; o != nil; o = o.next {
+			summary := UserSummary{Profile: o.profile.Load()}
+			for t := o.newest; t != nil; t = t.older {
+				if t.Record().State != Revoked {
+					summary.Tokens++
+				}
+			}
+			users = append(users, summary)
+		}
+	}
+	d.mu.Unlock()
+	slices.SortFunc(users, func(a, b UserSummary) int { return strings.Compare(string(a.User), string(b.User)) })
+	return users
+}
+
 // SetProfile changes what is known of a user, for all of the user's tokens from
 // the next request on. Errors are of type *Error.
 func (d *Directory) SetProfile(ctx context.Context, id string, update ProfileUpdate, actor string) (*Profile, error) {
