@@ -275,6 +275,9 @@ func (e *Env) printToken(t admin.Token) error {
 	if t.Revoked != 0 {
 		fmt.Fprintf(table, "Revoked:\t%s\n", e.when(t.Revoked))
 	}
+	if t.Parent != "" {
+		fmt.Fprintf(table, "Parent:\t%s (bounds this token)\n", t.Parent)
+	}
 	if t.ReplacedBy != "" {
 		fmt.Fprintf(table, "Replaced by:\t%s\n", t.ReplacedBy)
 	}
