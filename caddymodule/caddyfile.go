@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
+
+	"github.com/crumbgate/crumbgate/gateway"
 )
 
 func init() {
@@ -125,6 +127,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		proxy_sets          <headers…>|none
 //		pass_cookies        <names…>
 //		sign_out            <url>
+//		failed_credentials  <number per minute>|off
 //		insecure_unguarded_upstreams refuse|allow
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -152,6 +155,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Pages, err = stringArg(d)
 		case "admins":
 			h.Admins, err = listArg(d)
+		case "failed_credentials":
+			h.FailedCredentials, err = failuresArg(d)
 		case "insecure_unguarded_upstreams":
 			h.InsecureUnguardedUpstreams, err = stringArg(d)
 		case "proxy_sets":
@@ -370,6 +375,23 @@ func countArg(d *caddyfile.Dispenser) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	return count(d, name, text)
+}
+
+// failuresArg reads a number, or "off" for no limit.
+func failuresArg(d *caddyfile.Dispenser) (int, error) {
+	name := d.Val()
+	text, err := stringArg(d)
+	if err != nil {
+		return 0, err
+	}
+	if text == "off" {
+		return gateway.NoMaxFailures, nil
+	}
+	return count(d, name, text)
+}
+
+func count(d *caddyfile.Dispenser, name, text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n <= 0 {
 		return 0, d.Errf("%s %q is not a number above zero", name, text)

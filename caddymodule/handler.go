@@ -115,6 +115,9 @@ type Handler struct {
 	// alone no header. Default: X-Forwarded-Proto.
 	ProxySets []string `json:"proxy_sets,omitempty"`
 
+	// How many failed credentials an IPv4 address or an IPv6 /64 may send in a minute
+	// before it gets 429; -1 for no limit. Valid tokens always pass. Default: 600.
+	FailedCredentials int `json:"failed_credentials,omitempty"`
 	// What becomes of a configuration in which an upstream behind the gate can be reached
 	// without one: refuse or allow. Then clients may reach Jenkins as any user. Default:
 	// refuse.
@@ -200,6 +203,7 @@ func (h *Handler) config() (gateway.Config, error) {
 		Shadow:          shadow,
 		Admins:          h.Admins,
 		ProxySets:       h.ProxySets,
+		MaxFailures:     h.FailedCredentials,
 		Groups:          groups,
 		PassCookies:     h.PassCookies,
 		SignOut:         h.SignOut,

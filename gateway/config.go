@@ -33,6 +33,9 @@ const (
 	DefaultCrumbLifetime = crumb.DefaultLifetime
 )
 
+// NoMaxFailures in Config.MaxFailures sets no limit.
+const NoMaxFailures = -1
+
 // ProxySetsNone in Config.ProxySets says that trusted proxies overwrite no header.
 const ProxySetsNone = "none"
 
@@ -145,6 +148,9 @@ type Config struct {
 	ReplayLimit int64
 	// CrumbTimeout bounds how long Jenkins may take to give a crumb.
 	CrumbTimeout time.Duration
+	// MaxFailures is how many failed credentials an IPv4 address or an IPv6 /64 may send
+	// in a minute before it gets 429; NoMaxFailures for no limit.
+	MaxFailures int
 	// MaxSessions bounds for how many users a Jenkins session is kept.
 	MaxSessions int
 }
@@ -217,6 +223,8 @@ func (c Config) Defaulted() (Config, error) {
 		return c, errors.New("crumb_timeout is negative: use 0 for the default of 10s")
 	case c.CrumbLifetime < 0:
 		return c, errors.New("crumb_lifetime is negative: use 0 for the default of 24h")
+	case c.MaxFailures < NoMaxFailures:
+		return c, errors.New("failed_credentials is below 0: use a number above 0, or off")
 	case c.MaxSessions < 0:
 		return c, errors.New("max_sessions is negative: use 0 for the default of 10000")
 	}
@@ -225,6 +233,9 @@ func (c Config) Defaulted() (Config, error) {
 	}
 	if c.CrumbTimeout == 0 {
 		c.CrumbTimeout = DefaultCrumbTimeout
+	}
+	if c.MaxFailures == 0 {
+		c.MaxFailures = DefaultMaxFailures
 	}
 	if c.MaxSessions == 0 {
 		c.MaxSessions = DefaultMaxSessions

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -32,7 +33,8 @@ type Gate struct {
 	cors     *http.CrossOriginProtection
 	jenkins  cookieNames   // cookies that reach Jenkins
 	broker   *crumb.Broker // sessions of token clients, which the gate holds
-	people   *people       // what is known of those who hold theirs
+	failures *failures
+	people   *people // what is known of those who hold theirs
 
 	placeholderKey [32]byte
 	omitted        daily // parts of identities
@@ -66,6 +68,9 @@ func New(config Config) (*Gate, error) {
 		return nil, err
 	}
 	if g.broker, err = crumb.NewBroker(c.MaxSessions, c.CrumbTimeout); err != nil {
+		return nil, err
+	}
+	if g.failures, err = newFailures(c.MaxFailures); err != nil {
 		return nil, err
 	}
 	if g.people, err = newPeople(&c); err != nil {
@@ -124,6 +129,7 @@ const (
 	ReasonWebhookBody  Reason = "a webhook whose body did not arrive"
 	ReasonWebhookLarge Reason = "a webhook whose body is too large"
 	ReasonWebhookBusy  Reason = "too many webhooks at once"
+	ReasonFailures     Reason = "too many failed credentials"
 	ReasonEarlyData    Reason = "a request sent before the TLS handshake was complete"
 )
 
@@ -440,7 +446,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 		return nil
 	}
 	if d.signed != nil {
-		release, reason, err := g.verifySignature(w, r, d.signed)
+		release, reason, err := g.verifySignature(w, r, d.signed, d.addr)
 		if reason != "" {
 			d.Reason, d.Err = reason, err
 			g.refuse(w, r, d)
@@ -516,6 +522,15 @@ func (d *Decision) observe(status int) {
 
 // refuse answers a request that does not go on, and says why in the log.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision) {
+	if wait, first := g.failures.exceeded(&d, g.Now()); wait > 0 {
+		g.Metrics.refused[ReasonFailures].Inc()
+		if first {
+			g.Log.Warn("too many failed credentials, which are not logged until the client slows down", "client_addr", d.addr)
+		}
+		w.Header().Set("Retry-After", strconv.Itoa(wait))
+		answer(w, r, responses[ReasonFailures])
+		return
+	}
 	g.report(r, d)
 	// Its end is no secret from a client that has the right secret, user and address.
 	told := d.Token != nil && d.Token.AllowsSource(d.addr)
@@ -561,11 +576,11 @@ func (g *Gate) report(r *http.Request, d Decision) {
 
 // verifySignature checks that a webhook comes from a forge that knows the secret. The
 // body goes on as it came; release gives back the memory that it takes.
-func (g *Gate) verifySignature(w http.ResponseWriter, r *http.Request, e *endpoint.Entry) (release func(), _ Reason, _ error) {
+func (g *Gate) verifySignature(w http.ResponseWriter, r *http.Request, e *endpoint.Entry, addr string) (release func(), _ Reason, _ error) {
 	if err := e.CheckSignedQuery(r.URL.RawQuery); err != nil {
 		return nil, ReasonSignature, err
 	}
-	release, err := g.Webhooks[e.Signed].Verify(w, r)
+	release, err := g.Webhooks[e.Signed].Verify(w, r, networkOf(addr))
 	switch {
 	case err == nil:
 		return release, "", nil

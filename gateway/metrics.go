@@ -71,6 +71,7 @@ var resultLabels = map[Reason]string{
 	ReasonWebhookBody:  "webhook_body",
 	ReasonWebhookLarge: "webhook_too_large",
 	ReasonWebhookBusy:  "webhook_busy",
+	ReasonFailures:     "too_many_failures",
 	ReasonEarlyData:    "early_data",
 }
 

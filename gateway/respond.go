@@ -48,6 +48,7 @@ var (
 	noJenkinsTokens = response{http.StatusForbidden, "Forbidden: API tokens are not made in Jenkins here, but in the gateway.\n"}
 	noSuchEndpoint  = response{http.StatusNotFound, "Not found: the gateway manages API tokens here, at /user/<id>/ or /me/descriptorByName/jenkins.security.ApiTokenProperty/.\n"}
 	badTokenForm    = response{http.StatusBadRequest, "Bad request: the form is too large or not urlencoded.\n"}
+	tooManyFailures = response{http.StatusTooManyRequests, "Too many requests: too many failed credentials came from this network. Requests with a valid API token still pass.\n"}
 	tooEarly        = response{http.StatusTooEarly, "Too early: send this request again after the TLS handshake.\n"}
 	notReplayed     = response{http.StatusBadGateway, "Bad gateway: Jenkins ended the session of this request and refused it. The body is too large for the gateway to send it again. Send the request again.\n"}
 )
@@ -95,6 +96,7 @@ var responses = map[Reason]response{
 	ReasonWebhookBody:  webhookBody,
 	ReasonWebhookLarge: webhookLarge,
 	ReasonWebhookBusy:  busy,
+	ReasonFailures:     tooManyFailures,
 	ReasonEarlyData:    tooEarly,
 }
 

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,40 +19,137 @@ const (
 	largestChunk = 1 << 20
 )
 
-// A heldBody is a request body in memory.
-type heldBody struct {
-	size   int64
-	memory *semaphore.Weighted
+// smallBody is how many bytes of each body go into the room for small bodies. Most
+// webhooks are smaller: what is beyond it waits for the room for large ones.
+const smallBody = 64 << 10
 
-	mu       sync.Mutex // guards what follows once the body is handed on
-	data     net.Buffers
-	reserved int64 // of memory
-	dropped  bool
+// smallRoom is the room for small bodies in bytes, of all senders together.
+const smallRoom = 16 << 20
+
+// A room is memory for bodies. Senders that have not proved to be the forge share it:
+// those of one network get half of it at most.
+type room struct {
+	all  *semaphore.Weighted
+	half int64
+
+	mu      sync.Mutex // guards senders
+	senders map[string]*sender
 }
 
-// hold reads the whole body of r.
+// A sender is a network from which bodies arrive that nothing has proved yet.
+type sender struct {
+	unproved *semaphore.Weighted
+	bodies   int // how many of them are in the room; 0: forget the sender
+}
+
+// newRoom returns a room of a size in bytes, in half of which the largest body fits.
+func newRoom(size int64) *room {
+	return &room{all: semaphore.NewWeighted(size), half: size / 2, senders: make(map[string]*sender)}
+}
+
+// A reservation is what one body takes of a room. The zero value takes nothing.
+type reservation struct {
+	room   *room
+	from   string
+	sender *sender // nil before the first byte, and once the body is proved
+	n      int64
+}
+
+// grow reserves n more bytes. It waits only while the body has none of the room: bodies
+// that wait for each other while they hold a part would all run into their time limits.
+// A body that gives up instead makes room for the others, so some body always gets done.
+func (p *reservation) grow(ctx context.Context, n int64) error {
+	if p.sender == nil {
+		p.room.mu.Lock()
+		if p.sender = p.room.senders[p.from]; p.sender == nil {
+			p.sender = &sender{unproved: semaphore.NewWeighted(p.room.half)}
+			p.room.senders[p.from] = p.sender
+		}
+		p.sender.bodies++
+		p.room.mu.Unlock()
+	}
+	if p.n > 0 {
+		if !p.sender.unproved.TryAcquire(n) {
+			return errors.New("the client's network has too many unproved bodies")
+		}
+		if !p.room.all.TryAcquire(n) {
+			p.sender.unproved.Release(n)
+			return errors.New("no memory is free")
+		}
+		p.n += n
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := p.sender.unproved.Acquire(ctx, n); err != nil {
+		return fmt.Errorf("the client's network has too many unproved bodies: %w", err)
+	}
+	if err := p.room.all.Acquire(ctx, n); err != nil {
+		p.sender.unproved.Release(n)
+		return fmt.Errorf("no memory is free: %w", err)
+	}
+	p.n = n
+	return nil
+}
+
+// proved takes the body out of the share of its sender: it is the forge's.
+func (p *reservation) proved() {
+	if p.sender == nil {
+		return
+	}
+	p.sender.unproved.Release(p.n)
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	if p.sender.bodies--; p.sender.bodies == 0 {
+		delete(p.room.senders, p.from)
+	}
+	p.sender = nil
+}
+
+func (p *reservation) release() {
+	p.proved()
+	p.room.all.Release(p.n)
+	p.n = 0
+}
+
+// A heldBody is a request body in memory.
+type heldBody struct {
+	size int64
+
+	mu           sync.Mutex // guards what follows once the body is handed on
+	data         net.Buffers
+	small, large reservation
+	dropped      bool
+}
+
+// hold reads the whole body of r. Before each read, wait gets the number of bytes that
+// have arrived, and sets the time limit.
 //
 // Memory is reserved as the body arrives and not by its claimed length, or four
 // connections that claim much and send nothing would keep everybody else out.
-func hold(r *http.Request, limit int64, memory *semaphore.Weighted) (_ *heldBody, err error) {
-	b := &heldBody{memory: memory}
+func (v *Verifier) hold(r *http.Request, from string, wait func(arrived int64) error) (_ *heldBody, err error) {
+	b := &heldBody{small: reservation{room: v.small, from: from}, large: reservation{room: v.large, from: from}}
 	defer func() {
 		if err != nil {
 			b.drop()
 		}
 	}()
-	most := limit
+	most := v.limit
 	if r.ContentLength >= 0 {
 		most = r.ContentLength
 	}
 	for length := int64(firstChunk); b.size < most; length = min(2*length, largestChunk) {
-		chunk, err := b.grow(r.Context(), min(length, most-b.size))
-		if err != nil {
-			return nil, err
+		room, n := &b.large, min(length, most-b.size)
+		if b.size < smallBody {
+			room, n = &b.small, min(n, smallBody-b.size)
 		}
-		n, ended, err := fill(r.Body, chunk)
-		b.data = append(b.data, chunk[:n])
-		b.size += int64(n)
+		if err := room.grow(r.Context(), n); err != nil {
+			return nil, fmt.Errorf("%w: no room for more than %d bytes of a body: %v", ErrBusy, b.size, err)
+		}
+		chunk := make([]byte, n)
+		arrived, ended, err := fill(r.Body, chunk, func(n int) error { return wait(b.size + int64(n)) })
+		b.data = append(b.data, chunk[:arrived])
+		b.size += int64(arrived)
 		if err != nil {
 			return nil, fmt.Errorf("%w: after %d bytes: %v", ErrBody, b.size, err)
 		}
@@ -59,11 +157,11 @@ func hold(r *http.Request, limit int64, memory *semaphore.Weighted) (_ *heldBody
 			return b, b.checkLength(r.ContentLength)
 		}
 	}
-	switch n, _, err := fill(r.Body, make([]byte, 1)); {
+	switch n, _, err := fill(r.Body, make([]byte, 1), func(int) error { return wait(b.size) }); {
 	case n > 0 && r.ContentLength >= 0:
 		return nil, fmt.Errorf("%w: it goes on after Content-Length, which is %d", ErrBody, r.ContentLength)
 	case n > 0:
-		return nil, fmt.Errorf("%w: it goes on after %d bytes", ErrTooLarge, limit)
+		return nil, fmt.Errorf("%w: it goes on after %d bytes", ErrTooLarge, v.limit)
 	case err != nil:
 		return nil, fmt.Errorf("%w: after %d bytes: %v", ErrBody, b.size, err)
 	}
@@ -79,9 +177,13 @@ func (b *heldBody) checkLength(claimed int64) error {
 }
 
 // fill is io.ReadFull, except that it tells a body that has ended from one that
-// broke off, which net/http reports as io.ErrUnexpectedEOF.
-func fill(body io.Reader, chunk []byte) (n int, ended bool, err error) {
+// broke off, which net/http reports as io.ErrUnexpectedEOF. It calls wait before each
+// read, with the number of bytes that have arrived.
+func fill(body io.Reader, chunk []byte, wait func(int) error) (n int, ended bool, err error) {
 	for n < len(chunk) {
+		if err := wait(n); err != nil {
+			return n, false, err
+		}
 		m, err := body.Read(chunk[n:])
 		n += m
 		if err == io.EOF {
@@ -92,24 +194,6 @@ func fill(body io.Reader, chunk []byte) (n int, ended bool, err error) {
 		}
 	}
 	return n, false, nil
-}
-
-// grow waits for memory only as long as the body has none. Bodies that wait for
-// each other while they hold a part would all run into their time-outs; one that
-// gives up instead makes room for the others, so some body always gets done.
-func (b *heldBody) grow(ctx context.Context, n int64) ([]byte, error) {
-	if !b.memory.TryAcquire(n) {
-		if b.reserved > 0 {
-			return nil, fmt.Errorf("%w: no memory for more than %d bytes of a body", ErrBusy, b.size)
-		}
-		ctx, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		if err := b.memory.Acquire(ctx, n); err != nil {
-			return nil, fmt.Errorf("%w: no memory for a body: %v", ErrBusy, err)
-		}
-	}
-	b.reserved += n
-	return make([]byte, n), nil
 }
 
 // Read implements io.Reader.
@@ -137,5 +221,6 @@ func (b *heldBody) drop() {
 		return
 	}
 	b.dropped, b.data = true, nil
-	b.memory.Release(b.reserved)
+	b.small.release()
+	b.large.release()
 }

@@ -79,7 +79,7 @@ func TestBody(t *testing.T) {
 			v := newVerifier(t, webhook.GitHub, limit, hubSecret)
 			r := requestWith(sign(full), tt.body, tt.length)
 			r.TransferEncoding, r.Trailer = []string{"chunked"}, http.Header{"X-Late": {"1"}}
-			release, err := v.Verify(httptest.NewRecorder(), r)
+			release, err := v.Verify(httptest.NewRecorder(), r, "192.0.2.1")
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("Verify = %v, want %v", err, tt.want)
 			}
@@ -92,23 +92,16 @@ func TestBody(t *testing.T) {
 				}
 				release()
 			}
-			wantAllFree(t, v, limit)
+			wantAllFree(t, v)
 		})
 	}
 }
 
-// wantAllFree fails if v has memory reserved: four bodies must fit at once.
-func wantAllFree(t *testing.T, v *webhook.Verifier, limit int) {
+// wantAllFree fails if v has memory reserved.
+func wantAllFree(t *testing.T, v *webhook.Verifier) {
 	t.Helper()
-	body := bytes.Repeat([]byte("x"), limit)
-	header := sign(body)
-	for i := range 4 {
-		r := requestWith(header, bytes.NewReader(body), -1)
-		release, err := v.Verify(httptest.NewRecorder(), r)
-		if err != nil {
-			t.Fatalf("body %d of 4 that must fit: %v", i+1, err)
-		}
-		defer release()
+	if !v.AllFree() {
+		t.Error("memory is reserved, or a sender is remembered")
 	}
 }
 
@@ -127,7 +120,7 @@ func TestClaimedLengthIsNotAllocated(t *testing.T) {
 	const requests = 100
 	for range requests {
 		r := requestWith(sign(nil), strings.NewReader("short"), webhook.DefaultLimit)
-		if _, err := v.Verify(httptest.NewRecorder(), r); !errors.Is(err, webhook.ErrBody) {
+		if _, err := v.Verify(httptest.NewRecorder(), r, "192.0.2.1"); !errors.Is(err, webhook.ErrBody) {
 			t.Fatalf("Verify = %v, want ErrBody", err)
 		}
 	}
@@ -146,7 +139,7 @@ func TestLargeBodyIsNotCopied(t *testing.T) {
 	w := httptest.NewRecorder()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	release, err := v.Verify(w, r)
+	release, err := v.Verify(w, r, "192.0.2.1")
 	runtime.ReadMemStats(&after)
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +161,7 @@ func TestSilentSendersKeepNobodyOut(t *testing.T) {
 				length = -1
 			}
 			senders.Go(func() {
-				if _, err := v.Verify(httptest.NewRecorder(), requestWith(sign(nil), silent, length)); !errors.Is(err, webhook.ErrBody) {
+				if _, err := v.Verify(httptest.NewRecorder(), requestWith(sign(nil), silent, length), "192.0.2.1"); !errors.Is(err, webhook.ErrBody) {
 					t.Errorf("Verify of a silent sender = %v, want ErrBody", err)
 				}
 			})
@@ -176,7 +169,7 @@ func TestSilentSendersKeepNobodyOut(t *testing.T) {
 		synctest.Wait()
 		body := bytes.Repeat([]byte("x"), 1<<20)
 		began := time.Now()
-		release, err := v.Verify(httptest.NewRecorder(), requestWith(sign(body), bytes.NewReader(body), int64(len(body))))
+		release, err := v.Verify(httptest.NewRecorder(), requestWith(sign(body), bytes.NewReader(body), int64(len(body))), "192.0.2.1")
 		if err != nil || time.Since(began) > 0 {
 			t.Errorf("Verify beside 100 silent senders = %v after %v, want nil at once", err, time.Since(began))
 		} else {
@@ -187,14 +180,107 @@ func TestSilentSendersKeepNobodyOut(t *testing.T) {
 	})
 }
 
+// Senders that prove nothing can fill the room for large bodies, though one network
+// alone but half of it. Small bodies don't need it.
+func TestUnprovedBodiesLeaveRoom(t *testing.T) {
+	const limit = 1 << 20
+	for _, c := range []struct {
+		name     string
+		networks int
+		size     int // of the forge's body
+		want     error
+	}{
+		{"one network, small body", 1, 60_000, nil},
+		{"one network, large body", 1, limit, nil},
+		{"many networks, small body", 20, 60_000, nil},
+		{"many networks, large body", 20, limit, webhook.ErrBusy},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVerifier(t, webhook.GitHub, limit, hubSecret)
+				var senders sync.WaitGroup
+				var pipes []*io.PipeWriter
+				for i := range 20 {
+					sent, write := io.Pipe()
+					pipes = append(pipes, write)
+					senders.Go(func() {
+						v.Verify(httptest.NewRecorder(), requestWith(sign(nil), sent, limit), fmt.Sprint("network ", i%c.networks)) //nolint:errcheck // refused in any case
+						sent.Close()
+					})
+					go write.Write(make([]byte, limit-1))
+				}
+				time.Sleep(6 * time.Second) // those that wait for room have given up
+				body := bytes.Repeat([]byte("x"), c.size)
+				began := time.Now()
+				release, err := v.Verify(httptest.NewRecorder(), requestWith(sign(body), bytes.NewReader(body), int64(len(body))), "the forge")
+				if !errors.Is(err, c.want) || err == nil && time.Since(began) > 0 {
+					t.Errorf("the forge's body: %v after %v, want %v at once", err, time.Since(began), c.want)
+				}
+				if err == nil {
+					release()
+				}
+				for _, write := range pipes {
+					write.CloseWithError(io.ErrUnexpectedEOF)
+				}
+				senders.Wait()
+				wantAllFree(t, v)
+			})
+		})
+	}
+}
+
+// A forge may send all its bodies from one address: what is proved counts no longer
+// against the share of its network.
+func TestProvedBodiesAreNotCappedByNetwork(t *testing.T) {
+	const limit = 1 << 20
+	v := newVerifier(t, webhook.GitHub, limit, hubSecret)
+	body := bytes.Repeat([]byte("x"), limit)
+	for i := range 4 {
+		release, err := v.Verify(httptest.NewRecorder(), requestWith(sign(body), bytes.NewReader(body), limit), "192.0.2.1")
+		if err != nil {
+			t.Fatalf("body %d of 4: %v", i+1, err)
+		}
+		defer release()
+	}
+}
+
+// A sender that sends a byte now and then is cut off, too.
+func TestDrippingSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVerifier(t, webhook.GitHub, 1<<20, hubSecret)
+		client, results := serve(t, v, nil)
+		began := time.Now()
+		fmt.Fprintf(client, "POST /hook HTTP/1.1\r\nHost: jenkins.example\r\nContent-Type: application/json\r\nX-Hub-Signature-256: %s\r\nContent-Length: 1000\r\n\r\n", hubSignature)
+		var dripping sync.WaitGroup
+		dripping.Go(func() {
+			for range 1000 {
+				if _, err := client.Write([]byte("x")); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		})
+		io.ReadAll(client) //nolint:errcheck // until the server hangs up
+		if err := <-results; !errors.Is(err, webhook.ErrBody) {
+			t.Errorf("Verify = %v, want ErrBody", err)
+		}
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("cut off after %v, want 10s", took)
+		}
+		client.Close()
+		dripping.Wait()
+		wantAllFree(t, v)
+	})
+}
+
 func TestBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const limit = 10_000
+		const limit = 1 << 20
 		v := newVerifier(t, webhook.GitHub, limit, hubSecret)
 		body := bytes.Repeat([]byte("x"), limit)
 		header := sign(body)
 		verify := func() (func(), error) {
-			return v.Verify(httptest.NewRecorder(), requestWith(header, bytes.NewReader(body), limit))
+			return v.Verify(httptest.NewRecorder(), requestWith(header, bytes.NewReader(body), limit), "192.0.2.1")
 		}
 		var releases []func()
 		for range 4 {
@@ -211,7 +297,7 @@ func TestBusy(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := v.Verify(httptest.NewRecorder(), requestWith(header, bytes.NewReader(body), limit).WithContext(ctx)); !errors.Is(err, webhook.ErrBusy) {
+		if _, err := v.Verify(httptest.NewRecorder(), requestWith(header, bytes.NewReader(body), limit).WithContext(ctx), "192.0.2.1"); !errors.Is(err, webhook.ErrBusy) {
 			t.Errorf("the fifth body, whose sender has gone = %v, want ErrBusy", err)
 		}
 
@@ -224,7 +310,7 @@ func TestBusy(t *testing.T) {
 		for _, free := range append(releases, release, release) { // twice is once
 			free()
 		}
-		wantAllFree(t, v, limit)
+		wantAllFree(t, v)
 	})
 }
 
@@ -232,7 +318,7 @@ func TestBusy(t *testing.T) {
 // at once, and the others get done.
 func TestLargeBodiesDoNotBlockEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const limit, senders = 64 << 10, 20
+		const limit, senders = 1 << 20, 20
 		v := newVerifier(t, webhook.GitHub, limit, hubSecret)
 		body := bytes.Repeat([]byte("x"), limit)
 		header := sign(body)
@@ -244,7 +330,7 @@ func TestLargeBodiesDoNotBlockEachOther(t *testing.T) {
 			sent, write := io.Pipe()
 			pipes[i] = write
 			running.Go(func() {
-				release, err := v.Verify(httptest.NewRecorder(), requestWith(header, sent, limit))
+				release, err := v.Verify(httptest.NewRecorder(), requestWith(header, sent, limit), fmt.Sprint("192.0.2.", i))
 				switch {
 				case err == nil:
 					served.Add(1)
@@ -257,9 +343,9 @@ func TestLargeBodiesDoNotBlockEachOther(t *testing.T) {
 				}
 			})
 		}
-		for at := 0; at < limit; at += 1 << 10 { // all of them at the same pace
+		for at := 0; at < limit; at += 16 << 10 { // all of them at the same pace
 			for _, write := range pipes {
-				write.Write(body[at : at+1<<10]) // fails if it has been refused
+				write.Write(body[at : at+16<<10]) // fails if it has been refused
 			}
 		}
 		for _, write := range pipes {
@@ -269,7 +355,7 @@ func TestLargeBodiesDoNotBlockEachOther(t *testing.T) {
 		if served.Load() == 0 || refused.Load() == 0 || time.Since(began) > 0 {
 			t.Errorf("%d served and %d refused after %v, want some of both at once", served.Load(), refused.Load(), time.Since(began))
 		}
-		wantAllFree(t, v, limit)
+		wantAllFree(t, v)
 	})
 }
 
@@ -278,7 +364,7 @@ func TestReleasedBodyIsGone(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			v := newVerifier(t, webhook.GitHub, 1000, hubSecret)
 			r, _ := newRequest(headers("X-Hub-Signature-256", hubSignature), hubBody)
-			release, err := v.Verify(httptest.NewRecorder(), r)
+			release, err := v.Verify(httptest.NewRecorder(), r, "192.0.2.1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -291,7 +377,7 @@ func TestReleasedBodyIsGone(t *testing.T) {
 			if n, err := r.Body.Read(make([]byte, 10)); n != 0 || !errors.Is(err, http.ErrBodyReadAfterClose) {
 				t.Errorf("Read after %s = %d, %v", how, n, err)
 			}
-			wantAllFree(t, v, 1000)
+			wantAllFree(t, v)
 		})
 	}
 }
@@ -316,7 +402,7 @@ func TestManySenders(t *testing.T) {
 		senders.Go(func() {
 			for {
 				r := requestWith(header, iotest.HalfReader(bytes.NewReader(body)), length)
-				release, err := v.Verify(httptest.NewRecorder(), r)
+				release, err := v.Verify(httptest.NewRecorder(), r, "192.0.2.1")
 				if errors.Is(err, webhook.ErrBusy) {
 					continue // as a forge would
 				}
@@ -347,7 +433,7 @@ func TestManySenders(t *testing.T) {
 	if most.Load() > 4*limit || served.Load() != 30 {
 		t.Errorf("%d of 30 served, and up to %d bytes held at once, want at most %d", served.Load(), most.Load(), 4*limit)
 	}
-	wantAllFree(t, v, limit)
+	wantAllFree(t, v)
 }
 
 // A pipeListener is a network inside of a synctest bubble, with its time.
@@ -375,7 +461,7 @@ func serve(t *testing.T, v *webhook.Verifier, next http.HandlerFunc) (net.Conn, 
 	results := make(chan error, 10)
 	l := &pipeListener{make(chan net.Conn), make(chan struct{})}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		release, err := v.Verify(w, r)
+		release, err := v.Verify(w, r, "192.0.2.1")
 		results <- err
 		if err != nil {
 			w.WriteHeader(http.StatusForbidden)
@@ -415,10 +501,10 @@ func TestSlowSender(t *testing.T) {
 				if err := <-results; !errors.Is(err, webhook.ErrBody) {
 					t.Errorf("Verify = %v, want ErrBody", err)
 				}
-				if took := time.Since(began); took != 30*time.Second || !bytes.HasPrefix(answer, []byte("HTTP/1.1 403 ")) {
-					t.Errorf("answered %q after %v, want 403 after 30s", answer, took)
+				if took := time.Since(began); took != 5*time.Second || !bytes.HasPrefix(answer, []byte("HTTP/1.1 403 ")) {
+					t.Errorf("answered %q after %v, want 403 after 5s", answer, took)
 				}
-				wantAllFree(t, v, 1000)
+				wantAllFree(t, v)
 			})
 		})
 	}
@@ -476,15 +562,15 @@ func TestReadDeadline(t *testing.T) {
 				v := newVerifier(t, webhook.GitHub, 1000, hubSecret)
 				w := &deadlineWriter{ResponseWriter: httptest.NewRecorder(), err: tt.err}
 				r, _ := newRequest(headers("X-Hub-Signature-256", tt.signature), hubBody)
-				if _, err := v.Verify(w, r); !errors.Is(err, tt.want) {
+				if _, err := v.Verify(w, r, "192.0.2.1"); !errors.Is(err, tt.want) {
 					t.Errorf("Verify = %v, want %v", err, tt.want)
 				}
-				want := []time.Time{time.Now().Add(30 * time.Second)}
+				want := []time.Time{time.Now().Add(5 * time.Second)}
 				if tt.removed {
 					want = append(want, time.Time{})
 				}
-				if !slices.EqualFunc(w.set, want, time.Time.Equal) {
-					t.Errorf("read deadlines %v, want %v", w.set, want)
+				if set := slices.CompactFunc(w.set, time.Time.Equal); !slices.EqualFunc(set, want, time.Time.Equal) {
+					t.Errorf("read deadlines %v, want %v", set, want)
 				}
 			})
 		})
@@ -543,7 +629,7 @@ func TestThroughProxy(t *testing.T) {
 	v := newVerifier(t, webhook.GitHub, 200_000, hubSecret)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		release, err := v.Verify(w, r)
+		release, err := v.Verify(w, r, "192.0.2.1")
 		if err != nil {
 			http.Error(w, "Forbidden", http.StatusForbidden)
 			return

@@ -27,7 +27,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
-	"golang.org/x/sync/semaphore"
 )
 
 // A Kind is a forge, by the name that it has in a configuration.
@@ -68,10 +67,13 @@ const (
 	minSecret = 8
 	// bodies of the largest size are held at once by a Verifier, at most.
 	bodies = 4
-	// readTimeout is for the body, waiting for memory included. GitHub itself gives up
-	// after 10 s.
-	readTimeout = 30 * time.Second
-	// patience is how long a request waits for its first memory.
+	// readTimeout is for the body, waiting for memory included; smallTimeout for its first
+	// smallBody bytes, after which GitHub itself gives up.
+	readTimeout  = 30 * time.Second
+	smallTimeout = 10 * time.Second
+	// silence is how long a sender may send nothing.
+	silence = 5 * time.Second
+	// patience is how long a request waits for its first memory of each room.
 	patience = 5 * time.Second
 )
 
@@ -100,7 +102,9 @@ type Verifier struct {
 	// address in any case.
 	secrets func() *secrets
 	limit   int64
-	memory  *semaphore.Weighted
+	// small is for the first bytes of each body, large for the others: bodies that arrive
+	// slowly and fill the one leave the other to most webhooks.
+	small, large *room
 }
 
 // secrets are what requests are checked against.
@@ -130,7 +134,7 @@ func New(kind Kind, texts []string, limit int64) (*Verifier, error) {
 			return nil, fmt.Errorf("secret %d of the %s webhook: %w", i+1, kind, err)
 		}
 	}
-	return &Verifier{kind: kind, secrets: func() *secrets { return s }, limit: limit, memory: semaphore.NewWeighted(bodies * limit)}, nil
+	return &Verifier{kind: kind, secrets: func() *secrets { return s }, limit: limit, small: newRoom(smallRoom), large: newRoom(bodies * max(limit-smallBody, 0))}, nil
 }
 
 // add never quotes the secret in its errors.
@@ -174,9 +178,13 @@ func (s *secrets) add(kind Kind, text string) error {
 // Slow senders are cut off by a read deadline on the connection, if w has one. It
 // is taken away again unless there is an error: the server also reads what is left
 // of a refused body, and that must end as well.
-func (v *Verifier) Verify(w http.ResponseWriter, r *http.Request) (release func(), err error) {
+//
+// from is the client's address or network. While bodies from it are not proved, they get
+// half of the memory at most; a forge's own count no longer once they are proved.
+func (v *Verifier) Verify(w http.ResponseWriter, r *http.Request, from string) (release func(), err error) {
 	control := http.NewResponseController(w)
-	if err := setReadDeadline(control, time.Now().Add(readTimeout)); err != nil {
+	began := time.Now()
+	if err := setReadDeadline(control, began.Add(silence)); err != nil {
 		return nil, err
 	}
 	proof, err := v.proof(r)
@@ -190,7 +198,16 @@ func (v *Verifier) Verify(w http.ResponseWriter, r *http.Request) (release func(
 	if r.ContentLength > v.limit {
 		return nil, fmt.Errorf("%w: Content-Length is %d, the limit %d", ErrTooLarge, r.ContentLength, v.limit)
 	}
-	held, err := hold(r, v.limit, v.memory)
+	held, err := v.hold(r, from, func(arrived int64) error {
+		end := began.Add(smallTimeout)
+		if arrived >= smallBody {
+			end = began.Add(readTimeout)
+		}
+		if quiet := time.Now().Add(silence); quiet.Before(end) {
+			end = quiet
+		}
+		return setReadDeadline(control, end)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -206,6 +223,8 @@ func (v *Verifier) Verify(w http.ResponseWriter, r *http.Request) (release func(
 		held.drop()
 		return nil, err
 	}
+	held.small.proved()
+	held.large.proved()
 	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = held, held.size, nil, nil
 	return held.drop, nil
 }

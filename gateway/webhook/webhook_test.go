@@ -221,7 +221,7 @@ func TestVerify(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := newVerifier(t, tt.kind, webhook.DefaultLimit, tt.secrets...)
 				r, body := newRequest(tt.header, tt.body)
-				release, err := v.Verify(httptest.NewRecorder(), r)
+				release, err := v.Verify(httptest.NewRecorder(), r, "192.0.2.1")
 				if tt.want == accepted {
 					if err != nil {
 						t.Fatalf("Verify = %v, want nil", err)
@@ -266,7 +266,7 @@ func TestSignedTimePasses(t *testing.T) {
 				v := newVerifier(t, webhook.GitLab, 1000, gitlabSigning)
 				time.Sleep(tt.after) // the bubble's time
 				r, _ := newRequest(standard(), gitlabBody)
-				if _, err := v.Verify(httptest.NewRecorder(), r); !errors.Is(err, tt.want) {
+				if _, err := v.Verify(httptest.NewRecorder(), r, "192.0.2.1"); !errors.Is(err, tt.want) {
 					t.Errorf("Verify %v after it was signed = %v, want %v", tt.after, err, tt.want)
 				}
 			})
@@ -295,7 +295,7 @@ func TestTampering(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				try := func(header http.Header, body string) error {
 					r, _ := newRequest(header, body)
-					release, err := tt.v.Verify(httptest.NewRecorder(), r)
+					release, err := tt.v.Verify(httptest.NewRecorder(), r, "192.0.2.1")
 					if err == nil {
 						release()
 					}
@@ -335,7 +335,7 @@ func TestOnlyPost(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "post", "Post", ""} {
 		r, body := newRequest(headers("X-Hub-Signature-256", hubSignature), hubBody)
 		r.Method = method
-		if _, err := v.Verify(httptest.NewRecorder(), r); !errors.Is(err, webhook.ErrSignature) || body.reads > 0 {
+		if _, err := v.Verify(httptest.NewRecorder(), r, "192.0.2.1"); !errors.Is(err, webhook.ErrSignature) || body.reads > 0 {
 			t.Errorf("Verify of %q = %v after %d reads, want ErrSignature after none", method, err, body.reads)
 		}
 	}
@@ -447,7 +447,7 @@ func FuzzVerify(f *testing.F) {
 			gitlab: first == gitlabToken && second == "" && len(body) <= 1000 && !bytes.HasPrefix(body, []byte("payload=")),
 		} {
 			r, _ := newRequest(h, string(body))
-			release, err := v.Verify(httptest.NewRecorder(), r)
+			release, err := v.Verify(httptest.NewRecorder(), r, "192.0.2.1")
 			if (err == nil) != want {
 				t.Fatalf("%v of %q, %q and body %q = %v, want %v", v, first, second, body, err, want)
 			}
@@ -479,7 +479,7 @@ func BenchmarkVerify(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
 				r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-				release, err := bench.v.Verify(w, r)
+				release, err := bench.v.Verify(w, r, "192.0.2.1")
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/time/rate"
+)
+
+// DefaultMaxFailures is how many failed credentials a network may send in a minute
+// before it is told to wait.
+const DefaultMaxFailures = 600
+
+// maxFailing bounds of how many networks failures are counted.
+const maxFailing = 10_000
+
+// failures limits what failed credentials cost: a network that sends too many gets 429,
+// without a line in the logs for each. The token has been looked up by then, so that
+// no valid one is ever refused for what others behind its address send.
+type failures struct {
+	perMinute int // below 0: no limit
+	networks  *otter.Cache[string, *failing]
+}
+
+// failing is a network from which failed credentials come.
+type failing struct {
+	limiter *rate.Limiter
+	limited atomic.Bool // the last one got 429
+}
+
+func newFailures(perMinute int) (*failures, error) {
+	networks, err := otter.New(&otter.Options[string, *failing]{MaximumSize: maxFailing})
+	if err != nil {
+		return nil, fmt.Errorf("making the cache of failed credentials: %w", err)
+	}
+	return &failures{perMinute: perMinute, networks: networks}, nil
+}
+
+// guesses are the reasons that a client without any token can cause.
+var guesses = map[Reason]bool{ReasonForeign: true, ReasonMalformed: true, ReasonUnknown: true}
+
+// exceeded counts a denial, and returns for how many seconds the client is to wait, 0
+// if its network has not sent too many failed credentials. first is set for the first
+// such denial of a series. The use of a token that exists, such as a revoked one, is no
+// guess: all its denials are recorded.
+func (f *failures) exceeded(d *Decision, now time.Time) (wait int, first bool) {
+	if f.perMinute < 0 || d.Token != nil || !guesses[d.Reason] {
+		return 0, false
+	}
+	network := networkOf(d.addr)
+	from, known := f.networks.GetIfPresent(network)
+	if !known {
+		from, _ = f.networks.SetIfAbsent(network, &failing{limiter: rate.NewLimiter(rate.Limit(float64(f.perMinute)/60), f.perMinute)})
+	}
+	reservation := from.limiter.ReserveN(now, 1)
+	delay := reservation.DelayFrom(now)
+	if delay == 0 {
+		from.limited.Store(false)
+		return 0, false
+	}
+	reservation.CancelAt(now)
+	return int(math.Ceil(delay.Seconds())), !from.limited.Swap(true)
+}
+
+// networkOf returns what one client is taken to have of addresses: an IPv4 address, or
+// the /64 of an IPv6 address, as networks are assigned (RFC 6177).
+func networkOf(addr string) string {
+	ip, err := netip.ParseAddr(addr)
+	if err != nil || ip.Unmap().Is4() {
+		return addr
+	}
+	prefix, err := ip.WithZone("").Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return prefix.String()
+}
