@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/policy"
 )
 
@@ -155,7 +156,9 @@ as it is; scopes and networks that are given replace those of before.
 
 A token whose needs nobody knows is given scopes with --observe: it goes on as
 before, and what it does beyond its scopes is noted. "token suggest" tells then
-which scopes it needs, and --enforce ends what is beyond.`,
+which scopes it needs, and --enforce ends what is beyond.
+
+` + scopeHelp(),
 		Example: `  caddy crumbgate token limit --user ci --name build --scope read --scope 'build:team-a/**'
   caddy crumbgate token limit --user ci --name build --scope read --observe
   caddy crumbgate token limit --user ci --name build --enforce --source 10.0.0.0/8 --rate 600`,
@@ -205,6 +208,20 @@ which scopes it needs, and --enforce ends what is beyond.`,
 		}
 		return e.printToken(limited)
 	})
+}
+
+// scopeHelp lists the scopes, and how far those reach whose names don't say it.
+func scopeHelp() string {
+	var b strings.Builder
+	b.WriteString("Scopes, alone or with items as in build:team-a/** (docs/scopes.md has what each covers):\n")
+	for _, g := range endpoint.Grants {
+		fmt.Fprintf(&b, "  %s", g.Name)
+		if g.Reach != "" {
+			fmt.Fprintf(&b, ": %s", g.Reach)
+		}
+		b.WriteString("\n")
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // caution says of scopes how far they reach, where their names don't say it.

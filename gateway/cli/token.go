@@ -39,7 +39,9 @@ The secret is printed on stdout, this once only: the gateway keeps no more than 
 digest of it. With --quiet nothing else is printed.
 
 What is said of the user (--groups, --mail, --display-name) holds for all of the
-user's tokens, and can be changed by "user set".`,
+user's tokens, and can be changed by "user set".
+
+` + scopeHelp(),
 		Example: `  caddy crumbgate token create --user alice --name deploy
   caddy crumbgate token create --user ci --name nightly --expires 2027-01-31
   caddy crumbgate token create --user ci --name old-tool --format jenkins --expires never
