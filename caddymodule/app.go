@@ -221,6 +221,7 @@ func (a *App) acquire(construct caddy.Constructor) (*sharedDirectory, error) {
 	d.SetRules(a.rules)
 	d.app.Store(a)
 	a.open.Store(d)
+	runningSecrets.addDirectory(d.Directory)
 	a.ctx.Logger().Info("token store open", zap.String("store", a.storage.Key()), zap.Int("tokens", d.Len()), zap.Bool("shared", reused))
 	return d, nil
 }

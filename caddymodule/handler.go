@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -132,7 +134,8 @@ const allow = "allow"
 // Webhook is what proves that a webhook comes from its forge.
 type Webhook struct {
 	// The secrets that are set at the forge, of which any may match, so that they can
-	// be replaced one by one. Placeholders such as {env.WEBHOOK_SECRET} are replaced.
+	// be replaced one by one. Placeholders such as {env.WEBHOOK_SECRET} and
+	// {file./run/secrets/webhook} are replaced; the admin endpoint shows all other text.
 	Secrets []string `json:"secrets"`
 	// How many bytes a body may have. Default: 25 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
@@ -304,8 +307,27 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Session != nil && h.Session.Groups != "" {
 		ctx.Logger().Warn("session sets groups: Jenkins' reverse-proxy-auth plugin can mix up the groups of parallel requests, so don't grant permissions by them; docs/jenkins.md has the ways out")
 	}
-	if ctx.Logger().Core().Enabled(zapcore.DebugLevel) && redactors.Load() == 0 {
+	runningSecrets.addNames(h, config.SecretNames())
+	return h.checkLogs(ctx)
+}
+
+// checkLogs refuses a configuration whose access log would show tokens, and warns of what
+// else would show secrets. Caddy copies a request for its access log before the first
+// handler runs, so the gate can't take anything out of that.
+func (h *Handler) checkLogs(ctx caddy.Context) error {
+	hiding := runningSecrets.hidesIn(ctx.GetMetricsRegistry())
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if h.TokenHeader != "" && server != nil && server.Logs != nil && hiding == 0 {
+		return fmt.Errorf("token_header %q: the access log would show the tokens in it: add \"format crumbgate\" to the log", h.TokenHeader)
+	}
+	if ctx.Logger().Core().Enabled(zapcore.DebugLevel) && hiding == 0 {
 		ctx.Logger().Warn("the debug log shows Jenkins crumbs: add \"log { format crumbgate }\" to the global options")
+	}
+	for kind, w := range h.Webhooks {
+		if slices.ContainsFunc(w.Secrets, func(secret string) bool { return !strings.Contains(secret, "{") }) {
+			ctx.Logger().Warn("a webhook secret stands in the configuration, which the admin endpoint shows: write {env.NAME} or {file.PATH}",
+				zap.String("webhook", kind))
+		}
 	}
 	return nil
 }
@@ -333,6 +355,7 @@ func (w *Webhook) verifier(kind webhook.Kind) (*webhook.Verifier, error) {
 
 // Cleanup waits for what the gate does in the background.
 func (h *Handler) Cleanup() error {
+	runningSecrets.removeNames(h)
 	if h.gate != nil {
 		h.gate.Close()
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -21,23 +20,21 @@ func init() {
 	caddy.RegisterModule(new(RedactEncoder))
 }
 
-// redactors counts the encoders in use. A handler warns if there are none where
-// the log would show crumbs.
-var redactors atomic.Int64
-
 // RedactEncoder is a log format that hides what Caddy's own formats would show of
-// Jenkins' and the gateway's secrets: tokens anywhere in a line, crumbs, agent
-// secrets and session cookies in any header, and the parameters in which they
-// travel. It encodes with another format, and looks at the finished line.
+// Jenkins' and the gateway's secrets: tokens anywhere in a line, however they are
+// escaped; crumbs, trigger tokens, agent secrets and session cookies in any header or
+// parameter; and users and passwords in URLs. It knows the token_header and crumb_field of
+// each running gateway. It encodes with another format, and looks at the finished line.
 type RedactEncoder struct {
 	// The format that encodes. Default: json, or console on a terminal.
 	WrappedRaw json.RawMessage `json:"wrap,omitempty" caddy:"namespace=caddy.logging.encoders inline_key=format"`
-	// Further headers and parameters to hide, such as a crumb field of another name.
+	// Further headers and parameters to hide.
 	Hide []string `json:"hide,omitempty"`
 
 	zapcore.Encoder `json:"-"`
 	redact          *gateway.Redactor
 	ctx             caddy.Context
+	counted         bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -52,6 +49,7 @@ func (e *RedactEncoder) Provision(ctx caddy.Context) error {
 	if e.redact, err = gateway.NewRedactor(e.Hide); err != nil {
 		return err
 	}
+	e.redact.Secrets = runningSecrets.current.Load
 	if e.WrappedRaw == nil {
 		encoder := new(logging.JSONEncoder)
 		if err := encoder.Provision(ctx); err != nil {
@@ -65,13 +63,16 @@ func (e *RedactEncoder) Provision(ctx caddy.Context) error {
 		}
 		e.Encoder = module.(zapcore.Encoder)
 	}
-	redactors.Add(1)
+	runningSecrets.countEncoder(ctx.GetMetricsRegistry(), 1)
+	e.counted = true
 	return nil
 }
 
 // Cleanup implements caddy.CleanerUpper.
 func (e *RedactEncoder) Cleanup() error {
-	redactors.Add(-1)
+	if e.counted {
+		runningSecrets.countEncoder(e.ctx.GetMetricsRegistry(), -1)
+	}
 	return nil
 }
 

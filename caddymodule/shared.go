@@ -47,6 +47,7 @@ type sharedDirectory struct {
 // Destruct implements caddy.Destructor.
 func (s *sharedDirectory) Destruct() error {
 	openDirectories.Delete(s.key)
+	runningSecrets.removeDirectory(s.Directory)
 	if s.live != nil {
 		s.live.Close()
 	}

@@ -2,7 +2,10 @@ package gateway_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"regexp"
@@ -79,12 +82,43 @@ func TestRedactor(t *testing.T) {
 		{"another parameter", `{"uri":"/?mytoken=a&token2=b"}`, `{"uri":"/?mytoken=a&token2=b"}`},
 		{"crumb parameter", `{"uri":"/?Jenkins-Crumb=ab12"}`, `{"uri":"/?Jenkins-Crumb=REDACTED"}`},
 		{"configured parameter", `{"uri":"/?x-api-token=abc"}`, `{"uri":"/?x-api-token=REDACTED"}`},
+		{"userinfo", `{"uri":"http://deploy:hunter2@host/x"}`, `{"uri":"http://deploy:REDACTED@host/x"}`},
+		{"userinfo without a password", `{"uri":"https://ghp_0123456789@host/x"}`, `{"uri":"https://REDACTED@host/x"}`},
+		{"userinfo with a long user", `{"uri":"https://ghp_0123456789abcdefghi:x-oauth-basic@host/x"}`, `{"uri":"https://REDACTED@host/x"}`},
+		{"userinfo with an at sign", `{"uri":"http://a:b@c@host/x@y"}`, `{"uri":"http://a:REDACTED@host/x@y"}`},
+		{"userinfo in a query", `{"uri":"/?next=https%3A%2F%2Fdeploy%3Ahunter2%40host%2Fx"}`, `{"uri":"/?next=https%3A%2F%2Fdeploy%3AREDACTED%40host%2Fx"}`},
+		{"userinfo, slashes escaped", `{"error":"http:\/\/deploy:hunter2@host\/x"}`, `{"error":"http:\/\/deploy:REDACTED@host\/x"}`},
+		{"at sign in a path", `{"uri":"/job/x/ws/a@2/b","ref":"http://host/ws/a@2/"}`, `{"uri":"/job/x/ws/a@2/b","ref":"http://host/ws/a@2/"}`},
+		{"GitLab's token", `{"X-Gitlab-Token":["s3cret"]}`, `{"X-Gitlab-Token":["REDACTED"]}`},
+		{"trigger token in a header", `{"Token":["s3cret"]}`, `{"Token":["REDACTED"]}`},
+		{"reload token", `{"uri":"/reload-configuration-as-code/?casc-reload-token=s3cret"}`, `{"uri":"/reload-configuration-as-code/?casc-reload-token=REDACTED"}`},
+		{"fixed token", `{"uri":"/me/x/addFixedToken?newTokenName=a&newTokenPlainValue=abc"}`, `{"uri":"/me/x/addFixedToken?newTokenName=a&newTokenPlainValue=REDACTED"}`},
+		{"session in a path", `{"uri":"/job/a;jsessionid=node01abc?x=1"}`, `{"uri":"/job/a;jsessionid=REDACTED?x=1"}`},
+		{"session in a path, capitals", `{"uri":"/job/a;JSESSIONID=node01abc"}`, `{"uri":"/job/a;JSESSIONID=REDACTED"}`},
+		{"session in a path, escaped", `{"uri":"/login?from=%2Fjob%3Bjsessionid%3Dnode01abc"}`, `{"uri":"/login?from=%2Fjob%3Bjsessionid%3DREDACTED"}`},
+		{"legacy token", `{"referer":"http://h/?x=` + legacySecret + `"}`, `{"referer":"http://h/?x=REDACTED"}`},
+		{"legacy token in a path", `{"uri":"/job/` + legacySecret + `/"}`, `{"uri":"/job/REDACTED/"}`},
+		{"legacy token, escaped", `{"uri":"/?x=a%3A%30` + legacySecret[1:] + `"}`, `{"uri":"/?x=a%3AREDACTED"}`},
+		{"MD5 sum", `{"uri":"/fingerprint/d41d8cd98f00b204e9800998ecf8427e/"}`, `{"uri":"/fingerprint/d41d8cd98f00b204e9800998ecf8427e/"}`},
+		{"Basic in another header", `{"X-Original-Authorization":["Basic YWxpY2U6aHVudGVyMg=="]}`, `{"X-Original-Authorization":["Basic REDACTED"]}`},
+		{"Basic as a word", `{"msg":"send Basic authentication"}`, `{"msg":"send Basic authentication"}`},
+		{"Bearer in an error", `{"error":"bad header Bearer abcdefghijklmnopqrstuvwxyz0123456789"}`, `{"error":"bad header Bearer REDACTED"}`},
+		{"HTML escapes", `{"error":"<a href=\"/job/a/build?x=1&amp;token=s3cret&amp;y=2\">"}`, `{"error":"<a href=\"/job/a/build?x=1&amp;token=REDACTED&amp;y=2\">"}`},
+		{"HTML number", `{"error":"cg&#95;` + nativeToken[3:] + `"}`, `{"error":"REDACTED"}`},
+		{"JSON escape", `{"error":"cg\u005f` + nativeToken[3:] + `"}`, `{"error":"REDACTED"}`},
+		{"JSON in JSON", `{"error":"answer {\"tokenName\":\"a\",\"tokenValue\":\"s3cret\"}"}`, `{"error":"answer {\"tokenName\":\"a\",\"tokenValue\":REDACTED}"}`},
+		{"escaped twice", `{"uri":"/?a=%252Fx%253Ftoken%253Ds3cret%2526y%253D1"}`, `{"uri":"/?a=%252Fx%253Ftoken%253DREDACTED%2526y%253D1"}`},
+		{"name with underscores", `{"x_gitlab_token":["s3cret"]}`, `{"x_gitlab_token":["REDACTED"]}`},
+		{"header of a running gateway", `{"X-Team-Token":["s3cret"],"uri":"/?x-team-token=s3cret"}`, `{"X-Team-Token":["REDACTED"],"uri":"/?x-team-token=REDACTED"}`},
+		{"what a sign-in sends back", `{"uri":"/securityRealm/finishLogin?code=s3cret&state=x"}`, `{"uri":"/securityRealm/finishLogin?code=REDACTED&state=x"}`},
 		{"session in a text", `{"error":"bad cookie JSESSIONID.1a2b=node01.node0; remember-me=xyz"}`, `{"error":"bad cookie JSESSIONID.1a2b=REDACTED; remember-me=REDACTED"}`},
 	}
 	r, err := gateway.NewRedactor([]string{"X-API-Token"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	running := gateway.NewSecrets((&gateway.Config{TokenHeader: "X-Team-Token"}).SecretNames(), knownLegacy)
+	r.Secrets = func() *gateway.Secrets { return running }
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			before := strings.Clone(test.line)
@@ -99,6 +133,69 @@ func TestRedactor(t *testing.T) {
 				t.Errorf("the second time, Line(%s) = %s", got, again)
 			}
 		})
+	}
+}
+
+func knownLegacy(d token.Digest) bool { return d == sha256.Sum256([]byte(legacySecret)) }
+
+// The forms in which a secret stands in a line.
+var spellings = map[string]func(user, secret string) string{
+	"itself":          func(_, secret string) string { return secret },
+	"percent escapes": func(_, secret string) string { return escapeAll(secret) },
+	"twice":           func(_, secret string) string { return url.QueryEscape(escapeAll(secret)) },
+	"JSON escapes": func(_, secret string) string {
+		var b strings.Builder
+		for _, c := range secret {
+			fmt.Fprintf(&b, `\u%04x`, c)
+		}
+		return b.String()
+	},
+	"HTML numbers": func(_, secret string) string {
+		var b strings.Builder
+		for _, c := range secret {
+			fmt.Fprintf(&b, "&#%d;", c)
+		}
+		return b.String()
+	},
+	"Base64": func(user, secret string) string {
+		return base64.StdEncoding.EncodeToString([]byte(user + ":" + secret))
+	},
+	"Base64 of URLs": func(user, secret string) string {
+		return base64.RawURLEncoding.EncodeToString([]byte(user + ":" + secret))
+	},
+	"Base64 in a query": func(user, secret string) string {
+		return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(user + ":" + secret)))
+	},
+	"userinfo": func(user, secret string) string {
+		return "https://" + url.UserPassword(user, secret).String() + "@host/"
+	},
+}
+
+// However a secret is escaped or encoded, it does not come out, and JSON stays JSON.
+func TestRedactorHidesEverySpelling(t *testing.T) {
+	r, err := gateway.NewRedactor(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := gateway.NewSecrets(nil, knownLegacy)
+	r.Secrets = func() *gateway.Secrets { return running }
+	secrets := []string{token.NewSecret(token.Native).Reveal(), token.NewSecret(token.Jenkins).Reveal(), legacySecret}
+	for name, spell := range spellings {
+		for _, secret := range secrets {
+			for _, user := range []string{"u", "al", "ann", "jörg", "someone@example.org"} {
+				for _, format := range []string{`{"h":{"X-Any":["%s"]}}`, `{"uri":"/job/a/job/b/%s/x"}`, `{"error":"got \"%s\" from it"}`, `{"uri":"/?x=%s&y=1"}`} {
+					spelt := spell(user, secret)
+					line := fmt.Sprintf(format, spelt)
+					got, changed := r.Line([]byte(line))
+					if !changed || bytes.Contains(got, []byte(spelt)) || bytes.Contains(got, []byte(secret)) {
+						t.Errorf("%s: Line(%s) = %s", name, line, got)
+					}
+					if json.Valid([]byte(line)) && !json.Valid(got) {
+						t.Errorf("%s: Line(%s) = %s, which is not JSON", name, line, got)
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -147,7 +244,7 @@ func TestRedactorHidesAnyToken(t *testing.T) {
 func FuzzRedactorLine(f *testing.F) {
 	for _, seed := range []string{
 		accessLine, nativeToken, jenkinsToken, `{"Cookie":["a`, `{"Cookie":`, `":":":`, `"token":{"a":[1,"]"]}}`, `?token=a\`, `\u0026token=`, `%3Ftoken%3D`, `JSESSIONID=`,
-		`{"a":"?token=\u0022"}`,
+		`{"a":"?token=\u0022"}`, `{"a":"http:\/\/u:p@h"}`, `"Basic dTpw"`, `&#95;&amp;token=`, `{"a":"\"Cookie\":[\"x"}`, `%25%32%35`, `;jsessionid=`, `//@"://u@`,
 	} {
 		f.Add(seed)
 	}
