@@ -1,9 +1,12 @@
 package caddymodule
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -37,21 +40,91 @@ endpoint, or shows a gateway at work in front of a stand-in Jenkins.`,
 	})
 }
 
-// dialAdmin finds the admin endpoint as Caddy's own commands do.
+// dialAdmin finds the admin endpoint as Caddy's own commands do, except that it never
+// takes another gateway's for that of a configuration which has none.
 func dialAdmin(address, configFile, adapter string) (admin.Do, error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(address, nil, configFile, adapter)
+	source := fmt.Sprintf("--address %q", address)
+	if address == "" && configFile != "" {
+		var err error
+		if address, err = configuredAdmin(configFile, adapter); err != nil {
+			return nil, fmt.Errorf("find the admin endpoint in --config %q: %w", configFile, err)
+		}
+		source = fmt.Sprintf("the admin address %q in --config %q", address, configFile)
+	}
+	if address == "" {
+		address = caddy.DefaultAdminListen
+	}
+	network, host, err := adminAddress(address)
 	if err != nil {
-		return nil, fmt.Errorf("finding the admin endpoint: %w", err)
+		return nil, fmt.Errorf("%s: %w: use one such as %s or unix//run/caddy.sock", source, err, caddy.DefaultAdminListen)
 	}
-	parsed, err := caddy.ParseNetworkAddress(address)
-	if err != nil || parsed.PortRangeSize() > 1 {
-		return nil, fmt.Errorf("the admin address %q is not one address: use one such as %s", address, caddy.DefaultAdminListen)
-	}
-	if parsed.IsUnixNetwork() {
-		return admin.Dial(parsed.Network, parsed.Host), nil
-	}
-	return admin.Dial(parsed.Network, parsed.JoinHostPort(0)), nil
+	return admin.Dial(network, host), nil
 }
+
+// configuredAdmin returns the address of the admin endpoint that a configuration sets,
+// "" for the default.
+func configuredAdmin(file, adapter string) (string, error) {
+	config, used, _, err := caddycmd.LoadConfig(file, adapter)
+	if err != nil {
+		return "", err
+	}
+	if used == "" {
+		return "", errors.New("there is no such file: name the gateway's Caddyfile")
+	}
+	var parsed struct {
+		Admin *struct {
+			Disabled bool   `json:"disabled"`
+			Listen   string `json:"listen"`
+		} `json:"admin"`
+	}
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		return "", errors.New("it is not Caddy's JSON: name the adapter with --adapter")
+	}
+	switch {
+	case parsed.Admin == nil:
+		return "", nil
+	case parsed.Admin.Disabled:
+		return "", errors.New(`it says "admin off", so that gateway takes no commands: give it an admin address, or name another gateway's with --address`)
+	}
+	listen, err := caddy.NewReplacer().ReplaceOrErr(parsed.Admin.Listen, true, true)
+	if err != nil {
+		return "", fmt.Errorf("admin address %q: its placeholder has no value here: set the variable, or use --address", parsed.Admin.Listen)
+	}
+	return listen, nil
+}
+
+// adminAddress reads an address as people write it: as Caddy has it, as a URL, or as the
+// path of a socket.
+func adminAddress(text string) (network, address string, err error) {
+	if scheme, rest, found := strings.Cut(text, "://"); found && scheme != "unix" {
+		if scheme != "http" {
+			return "", "", fmt.Errorf("the admin endpoint does not speak %q", scheme)
+		}
+		if text = strings.TrimSuffix(rest, "/"); text == "" || strings.ContainsAny(text, "/?#@") {
+			return "", "", errors.New("more than a host and a port")
+		}
+	} else if found {
+		text = "unix/" + rest // unix:///run/caddy.sock
+	} else if text[0] == '/' || text[0] == '.' {
+		text = "unix/" + text
+	}
+	parsed, err := caddy.ParseNetworkAddressWithDefaults(text, "tcp", defaultAdminPort)
+	switch {
+	case err != nil || parsed.PortRangeSize() > 1:
+		return "", "", errors.New("not one address")
+	case parsed.IsUnixNetwork():
+		return parsed.Network, parsed.Host, nil
+	case !strings.HasPrefix(parsed.Network, "tcp") || parsed.StartPort == 0:
+		return "", "", errors.New("not an address of TCP or of a Unix socket")
+	}
+	if parsed.Host == "" {
+		parsed.Host = "localhost"
+	}
+	return parsed.Network, parsed.JoinHostPort(0), nil
+}
+
+// defaultAdminPort is the port of caddy.DefaultAdminListen.
+const defaultAdminPort = 2019
 
 // serve runs Caddy in this process.
 func serve(text, dir string) (stop func() error, err error) {

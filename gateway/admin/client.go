@@ -332,9 +332,19 @@ func readAll(resp *http.Response) ([]byte, error) {
 	return text, nil
 }
 
+// misunderstood says so in place of a decoder's error, which tells an operator nothing.
+// That of a connection which broke off stays.
 func misunderstood(err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &syntax) || errors.As(err, &kind) || errors.Is(err, io.EOF) || errors.Is(err, errOtherAnswer) {
+		return errors.New("the gateway's answer is not understood: is it of another version? Check also that --address is a gateway's")
+	}
 	return fmt.Errorf("the gateway's answer is not understood: is it of another version? (%w)", err)
 }
+
+// errOtherAnswer means that an answer is JSON, but of another kind.
+var errOtherAnswer = errors.New("another answer")
 
 // rows yields the rows of {"tokens":[…], …} as they come. Each has to come in time,
 // and what the caller does with it may take any.
@@ -365,7 +375,7 @@ func rows[Row any](ctx context.Context, c *Client, method, path string, body any
 				fail(misunderstood(err))
 				return
 			case got != want:
-				fail(misunderstood(fmt.Errorf("%v in place of %v", got, want)))
+				fail(misunderstood(errOtherAnswer))
 				return
 			}
 		}

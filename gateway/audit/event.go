@@ -31,6 +31,12 @@ const (
 	LogCut      Kind = "log.cut"      // lines that had been written were missing at the start
 )
 
+// Kinds are all kinds beside those of token.Event.
+var Kinds = []Kind{
+	RequestDenied, RequestObserved, RequestShadowed, LogOpened, LogClosed, LogRepaired,
+	LogRemoved, LogCut,
+}
+
 // own tells whether k is kept for the log itself.
 func (k Kind) own() bool { return strings.HasPrefix(string(k), ownKinds) }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/storekey"
 	"github.com/crumbgate/crumbgate/gateway/token"
 	"github.com/crumbgate/crumbgate/internal/secretfile"
+	"github.com/crumbgate/crumbgate/internal/spelling"
 	"github.com/crumbgate/crumbgate/storage/boltstore"
 )
 
@@ -305,6 +307,9 @@ with a dot stands for all that begin so. Times are dates (2026-11-01) or moments
 	ownerIsUser(cmd)
 	return e.runs(cmd, func(ctx context.Context, args []string) error {
 		filter := audit.Filter{Owner: *owner, Kind: audit.Kind(*kind)}
+		if err := checkKind(*kind); err != nil {
+			return err
+		}
 		switch {
 		case len(args) > 1:
 			return usagef("unexpected argument %q: search for one text", args[1])
@@ -339,6 +344,27 @@ with a dot stands for all that begin so. Times are dates (2026-11-01) or moments
 		}
 		return e.printAudit(source.logs.Find(ctx, filter), *asJSON)
 	})
+}
+
+// checkKind refuses a kind that no event has, or begins with.
+func checkKind(kind string) error {
+	if kind == "" {
+		return nil
+	}
+	var known []string
+	for _, k := range token.Kinds {
+		known = append(known, string(k))
+	}
+	for _, k := range audit.Kinds {
+		known = append(known, string(k))
+	}
+	for _, k := range known {
+		if kind == k || strings.HasSuffix(kind, ".") && strings.HasPrefix(k, kind) {
+			return nil
+		}
+	}
+	slices.Sort(known)
+	return usagef("--kind %q is no kind of event: use one of %s, or the part up to the dot%s", kind, strings.Join(known, ", "), hint("", spelling.Closest(kind, known)))
 }
 
 // moment reads a date or a moment.

@@ -19,8 +19,10 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/internal/spelling"
 )
 
 // Env is what the commands need of the outside world. All fields are required.
@@ -79,7 +81,7 @@ func (e *Env) runs(cmd *cobra.Command, do func(ctx context.Context, args []strin
 	cmd.SilenceUsage = true
 	cmd.Args = cobra.ArbitraryArgs // do refuses what it does not take
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return e.fail(cmd, usageError{err})
+		return e.fail(cmd, flagError(cmd, err))
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := do(cmd.Context(), args); err != nil {
@@ -90,13 +92,48 @@ func (e *Env) runs(cmd *cobra.Command, do func(ctx context.Context, args []strin
 	return cmd
 }
 
+// flagError says what is wrong with a flag, without what a parser says to programmers.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var invalid *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown):
+		var known []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		return usagef("%w%s", err, hint("--", spelling.Closest(unknown.GetSpecifiedName(), known)))
+	case errors.As(err, &invalid):
+		flag := invalid.GetFlag()
+		what, known := map[string]string{
+			"int": "give a whole number", "uint32": "give a whole number from 0 to 4294967295", "uint64": "give a whole number, 0 or more",
+			"bool": "give true or false", "stringSlice": "give values with commas between them, and quotes in pairs",
+		}[flag.Value.Type()]
+		if !known {
+			what = "see what the flag takes"
+		}
+		return usagef("invalid argument %q for --%s: %s", invalid.GetValue(), flag.Name, what)
+	}
+	return usageError{err}
+}
+
+// hint asks, on a line of its own, whether a word was meant; "" if no word is close.
+func hint(before, closest string) string {
+	if closest == "" {
+		return ""
+	}
+	return "\nDid you mean " + before + closest + "?"
+}
+
 // group makes a command of others. A misspelt one is an error: cobra would print
 // the help and exit with 0, which a script takes for success.
 func (e *Env) group(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(commands...)
 	return e.runs(cmd, func(_ context.Context, args []string) error {
 		if len(args) > 0 {
-			return usagef("%s has no command %q", cmd.CommandPath(), args[0])
+			names := make([]string, len(commands))
+			for i, c := range commands {
+				names[i] = c.Name()
+			}
+			return usagef("%s has no command %q%s", cmd.CommandPath(), args[0], hint(cmd.CommandPath()+" ", spelling.Closest(args[0], names)))
 		}
 		return cmd.Help()
 	})

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/crumbgate/crumbgate/gateway/endpoint"
+	"github.com/crumbgate/crumbgate/internal/spelling"
 )
 
 // Bounds of what ParseScopes takes. A name in Jenkins is a directory's, so it has at most 255 bytes.
@@ -78,7 +79,12 @@ func parseScope(text string) (scope, error) {
 	name, pattern, limited := strings.Cut(text, ":")
 	at := slices.IndexFunc(endpoint.Grants, func(g endpoint.Grant) bool { return g.Name == name })
 	if at < 0 {
-		return scope{}, fmt.Errorf("unknown scope %q: use one of %s, alone or as in build:folder/job", text, permissionNames())
+		names := permissionNames()
+		hint := ""
+		if meant := spelling.Closest(name, names); meant != "" {
+			hint = fmt.Sprintf("; did you mean %q?", meant+text[len(name):])
+		}
+		return scope{}, fmt.Errorf("unknown scope %q: use one of %s, alone or as in build:folder/job%s", text, strings.Join(names, ", "), hint)
 	}
 	s := scope{text: text, permission: endpoint.Grants[at].Permission}
 	if !limited {
@@ -108,12 +114,11 @@ func parseScope(text string) (scope, error) {
 	return s, nil
 }
 
-func permissionNames() string {
-	var names []string
+func permissionNames() (names []string) {
 	for _, g := range endpoint.Grants {
 		names = append(names, g.Name)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func checkName(name string) error {

@@ -45,6 +45,13 @@ const (
 	KindExpiring Kind = "token.expiring"
 )
 
+// Kinds are all of them.
+var Kinds = []Kind{
+	KindCreated, KindImported, KindExported, KindRenamed, KindLimited, KindRotated,
+	KindSuspended, KindResumed, KindRevoked, KindUser, KindDisabled, KindEnabled,
+	KindCrumbKeyRotated, KindCrumbKeysDropped, KindStoreAccepted, KindReused, KindNewAddress, KindExpiring,
+}
+
 // An Event is a change, or something that has happened to a token. It holds no
 // secret.
 type Event struct {
