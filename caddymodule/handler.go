@@ -288,7 +288,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		app.noteRequest(audit.RequestDenied, r, d, string(d.Reason), config.ClientAddr(r))
 	}
 	config.Observed = func(r *http.Request, d gateway.Decision) {
-		app.noteRequest(audit.RequestObserved, r, d, "needs "+d.Need.String(), config.ClientAddr(r))
+		app.noteRequest(audit.RequestObserved, r, d, "needs "+d.Need.Scope(), config.ClientAddr(r))
 	}
 	config.Shadowed = func(r *http.Request, d gateway.Decision, byJenkins bool) {
 		reason := "Jenkins refuses it, the gateway would not"

@@ -83,8 +83,11 @@ func (m *MatchPublic) Provision(caddy.Context) error {
 	return err
 }
 
-// MatchWithError tells whether the request is for an open endpoint.
-func (m *MatchPublic) MatchWithError(r *http.Request) (bool, error) { return m.opens(r), nil }
+// MatchWithError tells whether the request is for an open endpoint, or is a browser's
+// question about one from another site, which carries no credential.
+func (m *MatchPublic) MatchWithError(r *http.Request) (bool, error) {
+	return m.opens(r) || gateway.IsPreflight(r), nil
+}
 
 // UnmarshalCaddyfile sets up the matcher from Caddyfile tokens:
 //

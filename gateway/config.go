@@ -291,6 +291,9 @@ func (c Config) Defaulted() (Config, error) {
 		if err := new(http.CrossOriginProtection).AddTrustedOrigin(origin); err != nil {
 			return c, fmt.Errorf("trusted_origins: %q is not an origin such as https://portal.example.com: %w", origin, err)
 		}
+		if err := checkOrigin(origin); err != nil {
+			return c, fmt.Errorf("trusted_origins: %q would match no browser's origin: %w", origin, err)
+		}
 	}
 	if c.Session == nil {
 		c.Session = func(*http.Request) (*token.Profile, error) { return nil, nil }
@@ -347,6 +350,27 @@ func (c *Config) checkSignOut() error {
 		return nil
 	}
 	return fmt.Errorf("sign_out %q is neither a path of this site, such as /oauth2/sign_out?rd=%%2F, nor a URL such as https://sso.example.com/logout", c.SignOut)
+}
+
+// checkOrigin returns why no browser sends an origin, which net/http compares as a text
+// (RFC 6454, section 6.2).
+func checkOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	switch {
+	case err != nil:
+		return err
+	case strings.Contains(origin, "*"):
+		return errors.New("there are no wildcards: name each origin")
+	case u.User != nil || strings.HasSuffix(u.Host, "."):
+		return errors.New("use scheme, host and port only")
+	case origin != strings.ToLower(origin):
+		return errors.New("browsers send it in lower case")
+	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80", strings.HasSuffix(u.Host, ":"):
+		return errors.New("browsers leave out the port of the scheme")
+	case strings.ContainsFunc(origin, func(r rune) bool { return r >= 0x80 }):
+		return errors.New("browsers send the host in Punycode, as in https://xn--bcher-kva.example")
+	}
+	return nil
 }
 
 // plainPath tells whether a path means the same to everybody.

@@ -184,6 +184,9 @@ type Decision struct {
 	anonymous bool
 	// page tells that the request is for the gateway's own pages.
 	page bool
+	// preflight tells that a browser asks whether a page of a trusted origin may make a
+	// request.
+	preflight bool
 	// addr is the client's address.
 	addr string
 }
@@ -228,7 +231,10 @@ func (g *Gate) decide(r *http.Request) Decision {
 	if urlHoldsToken(r) {
 		return Decision{Reason: ReasonTokenInURL}
 	}
-	if g.Pages != nil && strings.HasPrefix(r.URL.Path, g.PagesPrefix) {
+	if g.isTrustedPreflight(r) {
+		return Decision{preflight: true}
+	}
+	if g.Pages != nil && (strings.HasPrefix(r.URL.Path, g.PagesPrefix) || r.URL.Path+"/" == g.PagesPrefix) {
 		return g.checkPage(r)
 	}
 	route, outside := dispatchPath(r, g.Prefix)
@@ -445,6 +451,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 		g.refuse(w, r, d)
 		return nil
 	}
+	if d.preflight {
+		g.answerPreflight(w, r)
+		return nil
+	}
 	if d.signed != nil {
 		release, reason, err := g.verifySignature(w, r, d.signed, d.addr)
 		if reason != "" {
@@ -505,7 +515,7 @@ func (g *Gate) letPass(r *http.Request, d Decision, addr string) {
 	record := d.Token.Record()
 	g.Log.LogAttrs(context.Background(), slog.LevelInfo, "request not covered by the scopes of its token, which is observed",
 		slog.String("token_id", record.ID.String()), slog.String("owner", string(record.Owner)), slog.String("token_name", record.Name),
-		slog.String("needs", d.Need.String()), slog.String("client_addr", addr), slog.String("method", r.Method))
+		slog.String("needs", d.Need.Scope()), slog.String("client_addr", addr), slog.String("method", r.Method))
 }
 
 // observe notes what an observed token needs, from the status of Jenkins' answer. What
@@ -608,7 +618,7 @@ func (g *Gate) logRefusal(r *http.Request, d Decision) {
 			slog.String("token_name", record.Name))
 	}
 	if d.Reason == ReasonScope {
-		attrs = append(attrs, slog.String("needs", d.Need.String()))
+		attrs = append(attrs, slog.String("needs", d.Need.Scope()))
 	}
 	if d.Person != nil {
 		attrs = append(attrs, slog.String("user", string(d.Person.User)))

@@ -304,10 +304,10 @@ func TestScopesAndObservation(t *testing.T) {
 	}{
 		{"covered", token.Limits{Scopes: []string{"build:a"}}, "POST", "/job/a/build", 201, ""},
 		{"covered by a star", token.Limits{Scopes: []string{"build:team-a/**", "read"}}, "GET", "/job/a/api/json", 200, ""},
-		{"not covered", token.Limits{Scopes: []string{"build:team-a/**"}}, "POST", "/job/a/build", 403, "build a"},
+		{"not covered", token.Limits{Scopes: []string{"build:team-a/**"}}, "POST", "/job/a/build", 403, "build:a"},
 		{"not even known", token.Limits{Scopes: []string{"build:a"}}, "POST", "/scriptText", 403, "script"},
-		{"observed and covered", token.Limits{Scopes: []string{"build:a"}, Observe: true}, "POST", "/job/a/build", 201, "build a"},
-		{"observed and not covered", token.Limits{Scopes: []string{"build:team-a/**"}, Observe: true}, "POST", "/job/a/build", 201, "build a"},
+		{"observed and covered", token.Limits{Scopes: []string{"build:a"}, Observe: true}, "POST", "/job/a/build", 201, "build:a"},
+		{"observed and not covered", token.Limits{Scopes: []string{"build:team-a/**"}, Observe: true}, "POST", "/job/a/build", 201, "build:a"},
 		{"without scopes", token.Limits{Rate: 100}, "POST", "/job/a/build", 201, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func dispatchPath(r *http.Request, prefix string) (route, error) {
 	// A path with a byte that should have been escaped is escaped anew by net/url, from
 	// its decoded form: /a%2Fé becomes /a/%C3%A9, another object than the client meant.
 	if raw := r.URL.RawPath; raw != path && strings.Contains(raw, "%") {
-		return route{}, fmt.Errorf("%w: escapes beside a byte that must be escaped", ErrPath)
+		return route{}, fmt.Errorf("%w: a raw byte that must be escaped, beside escapes", ErrPath)
 	}
 	plain, err := checkPath(path)
 	if err != nil {

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"html"
 	"io"
@@ -125,9 +127,16 @@ func refuse(w http.ResponseWriter, r *http.Request, d Decision, told bool, now t
 	case outOfScope:
 		// Whoever has the token may know what it lacks, and be able to ask for it.
 		// Many clients show the text alone.
-		needs := d.Need.String()
+		needs := d.Need.Scope()
 		w.Header().Set("X-Crumbgate-Needs", needs)
 		response.text += "It needs " + needs + ".\n"
+		answer(w, r, response)
+	case badPath:
+		// The cause is one of a few texts of ours and holds nothing of the path.
+		if cause, found := strings.CutPrefix(fmt.Sprint(d.Err), ErrPath.Error()+": "); found {
+			response.text = "Bad request: the path is ambiguous (" + cause + "). Send it without semicolons, backslashes, control characters and encoded dot segments, " +
+				"and other characters than ASCII percent-encoded, as in %C3%A9 for é.\n"
+		}
 		answer(w, r, response)
 	case tooOften:
 		w.Header().Set("Retry-After", strconv.FormatInt(d.Token.RetryAfter(now), 10))
@@ -149,10 +158,8 @@ func refuseCrumb(w http.ResponseWriter, r *http.Request) {
 	var text string
 	switch {
 	case strings.Contains(accept, "text/html") || !strings.Contains(accept, "json"):
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		text = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Error 403 " + noCrumb + "</title></head>\n" +
-			"<body><h1>HTTP ERROR 403 " + noCrumb + "</h1>\n" +
-			"<p>The gateway did not send this request to Jenkins. The page that you came from is too old, or another site sent you here. Go back, reload the page, and try again.</p></body></html>\n"
+		text = page(h, "Error 403 "+noCrumb, "HTTP ERROR 403 "+noCrumb,
+			"Nothing was done. The page that you came from is too old, or another site sent you here. Go back, reload the page, and try again.")
 	default:
 		h.Set("Content-Type", "application/json")
 		text = `{"servlet":"crumbgate","message":"` + noCrumb + `","status":"403"}` + "\n"
@@ -174,8 +181,40 @@ func answer(w http.ResponseWriter, r *http.Request, a response) {
 			"<body><h1>"+title+"</h1>\n<p>"+html.EscapeString(strings.TrimSpace(a.text))+"</p></body></html>\n")
 		return
 	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	write(w, r, a.status, a.text)
+	text := a.text
+	if strings.Contains(r.Header.Get("Accept"), "text/html") { // a browser that opens a page
+		title, detail, _ := strings.Cut(strings.TrimSuffix(a.text, "\n"), ": ")
+		text = page(h, title, title, capitalized(detail))
+	} else {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	write(w, r, a.status, text)
+}
+
+// pageStyle is what a page in a browser needs to be read on a desk and on a phone.
+const pageStyle = "body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:0 auto;padding:2rem 1rem;overflow-wrap:anywhere}" +
+	"h1{font-size:1.5rem;line-height:1.3}@media(prefers-color-scheme:dark){body{background:#111;color:#eee}}"
+
+// pagePolicy lets a page load nothing, and have no style but its own.
+var pagePolicy = func() string {
+	sum := sha256.Sum256([]byte(pageStyle))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}()
+
+// page returns a page for browsers, and sets its headers.
+func page(h http.Header, title, heading, text string) string {
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", pagePolicy)
+	return "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">" +
+		"<title>" + html.EscapeString(title) + "</title><style>" + pageStyle + "</style></head>\n" +
+		"<body><main><h1>" + html.EscapeString(heading) + "</h1>\n<p>" + html.EscapeString(text) + "</p></main></body></html>\n"
+}
+
+func capitalized(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:] // all texts begin with ASCII
 }
 
 // passOn answers with what Jenkins has answered to the question for a crumb.

@@ -80,21 +80,21 @@ func TestScopes(t *testing.T) {
 		needs   string // "" if it is let pass
 	}{
 		{"trigger", both, "POST /job/team-a/job/app/buildWithParameters BRANCH=x", ""},
-		{"trigger another's", both, "POST /job/team-b/job/app/build", "build team-b/app"},
-		{"trigger by GET with a token", both, "GET /job/team-b/job/app/build?token=x", "build team-b/app"},
+		{"trigger another's", both, "POST /job/team-b/job/app/build", "build:team-b/app"},
+		{"trigger by GET with a token", both, "GET /job/team-b/job/app/build?token=x", "build:team-b/app"},
 		{"read", both, "GET /job/team-a/job/app/1/consoleText", ""},
-		{"read another's", both, "GET /job/team-b/job/app/1/consoleText", "read team-b/app"},
+		{"read another's", both, "GET /job/team-b/job/app/1/consoleText", "read:team-b/app"},
 		{"console in pieces", both, "GET /job/team-a/job/app/1/logText/progressiveText?start=0", ""},
 		{"console in pieces by POST", both, "POST /job/team-a/job/app/1/logText/progressiveText start=0", ""},
-		{"console in pieces, another's", both, "POST /job/team-b/job/app/1/logText/progressiveText start=0", "read team-b/app"},
+		{"console in pieces, another's", both, "POST /job/team-b/job/app/1/logText/progressiveText start=0", "read:team-b/app"},
 		{"queue item", both, "GET /queue/item/1/api/json", ""},
-		{"queue item without any job", []string{"cancel"}, "GET /queue/item/1/api/json", "read somewhere"},
+		{"queue item without any job", []string{"cancel"}, "GET /queue/item/1/api/json", "read"},
 		{"queue", both, "GET /queue/api/json", "read"},
 		{"take off the queue", both, "POST /queue/cancelItem?id=1", "cancel"},
 		{"take off the queue by its item", []string{"cancel:team-a/**"}, "POST /queue/item/1/cancelQueue", "cancel"},
-		{"settings", both, "GET /job/team-a/job/app/config.xml", "configure team-a/app"},
-		{"delete by method", both, "DELETE /job/team-a/job/app", "configure team-a/app"},
-		{"delete a build by method", both, "DELETE /job/team-a/job/app/1", "configure team-a/app"},
+		{"settings", both, "GET /job/team-a/job/app/config.xml", "configure:team-a/app"},
+		{"delete by method", both, "DELETE /job/team-a/job/app", "configure:team-a/app"},
+		{"delete a build by method", both, "DELETE /job/team-a/job/app/1", "configure:team-a/app"},
 		{"delete a page", []string{"configure", "read"}, "DELETE /job/team-a/job/app/config.xml", "admin"},
 		{"tree in the body", both, "POST /job/team-a/job/app/api/json tree=upstreamProjects[name]", "read"},
 		{"jobs of the folder", both, "GET /job/team-a/api/json?tree=jobs[name]", ""},
@@ -108,14 +108,14 @@ func TestScopes(t *testing.T) {
 		{"script", []string{"read", "configure"}, "POST /scriptText script=1", "script"},
 		{"the command line", []string{"read", "build", "configure"}, "POST /cli?remoting=false", "cli"},
 		{"agents", []string{"read", "configure"}, "POST /computer/doCreateItem", "agents"},
-		{"through a view", both, "POST /view/all/job/team-b/job/app/build", "build team-b/app"},
-		{"through my views", both, "POST /me/my-views/view/all/job/team-b/job/app/build", "build team-b/app"},
-		{"through static", both, "POST /static/x/job/team-b/job/app/doDelete", "configure team-b/app"},
-		{"through dots", both, "POST /job/team-a/../team-b/job/app/build", "build team-b/app"},
+		{"through a view", both, "POST /view/all/job/team-b/job/app/build", "build:team-b/app"},
+		{"through my views", both, "POST /me/my-views/view/all/job/team-b/job/app/build", "build:team-b/app"},
+		{"through static", both, "POST /static/x/job/team-b/job/app/doDelete", "configure:team-b/app"},
+		{"through dots", both, "POST /job/team-a/../team-b/job/app/build", "build:team-b/app"},
 		{"keyword escaped", both, "POST /%6aob/team-a/job/app/build", "admin"},
 		{"name escaped", both, "POST /job/%74eam-a/job/app/buildWithParameters BRANCH=x", ""},
 		{"doubled slashes", both, "POST /job//team-a//job/app/buildWithParameters BRANCH=x", ""},
-		{"slash in a name is no folder", both, "POST /job/team-a%2Fapp/build", "build team-a%2Fapp"},
+		{"slash in a name is no folder", both, "POST /job/team-a%2Fapp/build", "build:team-a%2Fapp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			auth := s.scoped(row.scopes...)
@@ -333,7 +333,7 @@ func TestObservedScopes(t *testing.T) {
 			t.Errorf("%s is logged %d times, want %d", request, got, min(i, 1))
 		}
 	}
-	if !strings.Contains(s.log.String(), `"needs":"build team-b/app"`) {
+	if !strings.Contains(s.log.String(), `"needs":"build:team-b/app"`) {
 		t.Error("the log doesn't say what was needed")
 	}
 	if got := counted(t, registry, "caddy_crumbgate_uncovered_total"); got != 2 {

@@ -64,3 +64,23 @@ func (n Need) String() string {
 	}
 	return text
 }
+
+// Scope returns a scope that covers the need, as a person types it: build:team-a/app.
+// Where no item can be named it is the permission alone.
+func (n Need) Scope() string {
+	name := n.Permission.String()
+	if n.Permission == free {
+		return endpoint.Read.String() // any scope would do
+	}
+	if n.Reach == Somewhere || n.Item == (Item{}) {
+		return name
+	}
+	text := name + ":" + n.Item.String()
+	if n.Reach == Below {
+		text += "/**"
+	}
+	if _, err := parseScope(text); err != nil { // such as a name that ends with a space
+		return name
+	}
+	return text
+}

@@ -299,3 +299,20 @@ func BenchmarkAllows(b *testing.B) {
 		})
 	}
 }
+
+// What a need asks for can be typed as a scope, and that scope covers it.
+func TestNeedsAreScopesOneCanType(t *testing.T) {
+	for _, row := range rows {
+		path, query, _ := strings.Cut(row.path, "?")
+		need := policy.Classify(row.method, path, query)
+		scopes, err := policy.ParseScopes([]string{need.Scope()})
+		if err != nil {
+			t.Errorf("%s %s needs %q: %v", row.method, row.path, need.Scope(), err)
+		} else if !scopes.Allows(need) {
+			t.Errorf("%s %s needs %q, which does not cover it", row.method, row.path, need.Scope())
+		}
+	}
+	if got := policy.Classify("POST", "/job/team-b/job/x/build", "").Scope(); got != "build:team-b/x" {
+		t.Errorf("Scope = %q", got)
+	}
+}

@@ -2,6 +2,7 @@ package selfservice
 
 import (
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -55,7 +56,8 @@ type allPage struct {
 	Tokens          []row
 	Total, From, To int
 	Page            int
-	Previous, Next  string
+	// Queries of other pages of the list; encoded, which the template must not do again.
+	Previous, Next template.URL
 }
 
 // Get returns the value of a filter, for the form.
@@ -115,10 +117,10 @@ func (v *visit) all() error {
 		page.Tokens = append(page.Tokens, v.row(t))
 	}
 	page.From, page.To = first+1, last
-	to := func(n int) string {
+	to := func(n int) template.URL {
 		kept.Set("page", strconv.Itoa(n))
 		defer kept.Del("page")
-		return kept.Encode()
+		return template.URL(kept.Encode())
 	}
 	if page.Page > 1 {
 		page.Previous = to(page.Page - 1)
@@ -186,6 +188,10 @@ func (v *visit) preview() error {
 	return v.showPreview(http.StatusOK, act, chosen)
 }
 
+// errTooMany is told to an admin who has selected more tokens than change at once.
+var errTooMany = &problem{http.StatusBadRequest, "Too many tokens", fmt.Sprintf(
+	"At most %d tokens change at once, and you selected more. Nothing was changed. Go back and narrow the filter, for example to one user, or use the command “caddy crumbgate token”, which takes any number.", maxBulk)}
+
 func (v *visit) showPreview(status int, act bulk, chosen []*token.Token, faults ...fault) error {
 	page := previewPage{base: v.base(act.Title, "admin"), Bulk: act, Reason: v.typed("why")}
 	page.Faults = faults
@@ -195,7 +201,7 @@ func (v *visit) showPreview(status int, act bulk, chosen []*token.Token, faults 
 			continue
 		}
 		if len(page.Tokens) == maxBulk {
-			return badRequest(fmt.Sprintf("More than %d tokens would change at once. Choose fewer by the filter.", maxBulk))
+			return errTooMany
 		}
 		page.Tokens = append(page.Tokens, v.row(t))
 	}

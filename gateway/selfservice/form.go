@@ -50,7 +50,7 @@ func parseValues(text string, known []string) (url.Values, error) {
 			return nil, badRequest("The field " + name + " was sent twice.")
 		}
 		if len(all) > maxBulk {
-			return nil, badRequest(fmt.Sprintf("More than %d values for %s were sent.", maxBulk, name))
+			return nil, errTooMany
 		}
 		for i, value := range all {
 			if len(value) > maxValue {

@@ -163,6 +163,11 @@ func (v *visit) serve() error {
 	if v.person == nil || v.person.User == "" {
 		return &problem{http.StatusForbidden, "Nobody has signed in", "These pages are for people who have signed in."}
 	}
+	if v.r.URL.Path+"/" == v.Prefix && (v.r.Method == http.MethodGet || v.r.Method == http.MethodHead) {
+		v.w.Header().Set("Location", v.Prefix)
+		v.w.WriteHeader(http.StatusPermanentRedirect)
+		return nil
+	}
 	rest, under := strings.CutPrefix(v.r.URL.Path, v.Prefix)
 	if !under || v.r.URL.RawPath != "" {
 		return errNotFound

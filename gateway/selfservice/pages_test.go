@@ -296,7 +296,11 @@ func TestPaths(t *testing.T) {
 	if want := (selfservice.AuditQuery{Owner: "carol", Token: uuid.MustParse(mine), Kind: "token.created", Limit: 200}); w.asked != want {
 		t.Errorf("the audit log was asked for %+v, want %+v", w.asked, want)
 	}
-	for _, path := range []string{"/crumbgate", "/elsewhere/", "/crumbgate/%61dmin/"} {
+	bare := w.serve(httptest.NewRequest(http.MethodGet, "/crumbgate", nil), carol)
+	if bare.StatusCode != http.StatusPermanentRedirect || bare.Header.Get("Location") != "/crumbgate/" {
+		t.Errorf("/crumbgate without its slash: status %d, Location %q", bare.StatusCode, bare.Header.Get("Location"))
+	}
+	for _, path := range []string{"/elsewhere/", "/crumbgate/%61dmin/"} {
 		if got := w.serve(httptest.NewRequest(http.MethodGet, path, nil), root); got.StatusCode != 404 && got.StatusCode != 200 {
 			t.Errorf("%s: status %d", path, got.StatusCode)
 		}
@@ -604,6 +608,55 @@ func TestMarks(t *testing.T) {
 	}
 	w.get(carol, "").want(t, 200, "You are disabled since", "Refused: the user is disabled")
 	w.post(mal, "new", "name", "a", "life", "30d", "access", "full").want(t, 200)
+}
+
+// Every link of every page leads to a page.
+func TestLinksLeadToPages(t *testing.T) {
+	w := newWorld(t)
+	for i := range 250 {
+		w.make("carol", fmt.Sprintf("token %d & more", i))
+	}
+	links := regexp.MustCompile(`href="([^"]*)"`)
+	seen, pages := map[string]bool{}, 0
+	queue := []string{"/crumbgate/", "/crumbgate/admin/?q=%26+more&user=carol"}
+	for len(queue) > 0 && pages < 60 {
+		path := html.UnescapeString(queue[0])
+		queue = queue[1:]
+		if seen[path] || !strings.HasPrefix(path, "/crumbgate/") {
+			continue
+		}
+		seen[path] = true
+		pages++
+		a := w.serve(httptest.NewRequest(http.MethodGet, path, nil), root)
+		if a.StatusCode != http.StatusOK {
+			t.Errorf("%s: status %d", path, a.StatusCode)
+		}
+		for _, match := range links.FindAllStringSubmatch(a.body, -1) {
+			// Links to single tokens last, as there are so many.
+			if strings.Contains(match[1], "/token/") {
+				queue = append(queue, match[1])
+			} else {
+				queue = append([]string{match[1]}, queue...)
+			}
+		}
+	}
+	for _, path := range []string{"/crumbgate/admin/?page=2", "/crumbgate/admin/?page=2&q=%26+more&user=carol", "/crumbgate/admin/?page=3&q=%26+more&user=carol", "/crumbgate/admin/?page=1&q=%26+more&user=carol"} {
+		if !seen[path] {
+			t.Errorf("no link leads to %s", path)
+		}
+	}
+}
+
+// More tokens than change at once are refused with a text that says so.
+func TestTooManySelected(t *testing.T) {
+	w := newWorld(t)
+	var form []string
+	for i := range 1001 {
+		form = append(form, "id", w.make("carol", fmt.Sprintf("token %d", i)).Record().ID.String())
+	}
+	w.post(root, "admin/preview", "action", "suspend", "which", "all", "filter", "user=carol").want(t, 400, "Too many tokens", "At most 1000 tokens")
+	w.post(root, "admin/preview", append(form, "action", "suspend", "which", "chosen", "filter", "")...).want(t, 400, "Too many tokens", "At most 1000 tokens")
+	w.post(root, "admin/apply", append(form, "action", "suspend")...).want(t, 400, "Too many tokens")
 }
 
 func TestBulk(t *testing.T) {
