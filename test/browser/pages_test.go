@@ -457,6 +457,15 @@ func TestPagesOfAdmins(t *testing.T) {
 	p.goes(t, 200, "The user is disabled", chromedp.Click("button.stop"))
 	p.goes(t, 200, "The user is enabled", chromedp.Click(`form[action$=enable] button`))
 	p.goes(t, 200, "token.revoked", chromedp.Navigate(w.url+"admin/audit"))
+
+	for i := range 101 {
+		if _, _, err := w.Create(t.Context(), token.Request{User: "zoe & co", Name: fmt.Sprint("token ", i), Actor: "zoe"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.goes(t, 200, "1 to 100 of 101", chromedp.Navigate(w.url+"admin/?user=zoe+%26+co"))
+	p.goes(t, 200, "101 to 101 of 101", chromedp.Click("a[rel=next]"))
+	p.goes(t, 200, "1 to 100 of 101", chromedp.Click("a[rel=prev]"))
 }
 
 // TestPagesFit looks at each page at the width of a desk and of a phone, in light
