@@ -132,3 +132,21 @@ func TestTokensStayAwayFromSignIn(t *testing.T) {
 		t.Errorf("Jenkins got %s %s", r.Method, r.RequestURI)
 	}
 }
+
+// A browser's question about a request from another site carries no cookie, so the
+// sign-in provider is not asked: its redirect would answer nothing.
+func TestPreflightsStayAwayFromSignIn(t *testing.T) {
+	t.Parallel()
+	sso := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("the sign-in provider was asked about %s", r.Header.Get("X-Forwarded-Uri"))
+		http.Redirect(w, r, "https://sign-in.example/", http.StatusFound)
+	}))
+	t.Cleanup(sso.Close)
+	_, jenkins := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.New(t, jenkins, strings.Replace(behindSignIn, "\tcrumbgate {\n\t\tsession {", "\tcrumbgate {\n\t\ttrusted_origins https://portal.example.com\n\t\tsession {", 1))
+	g.Env = append(g.Env, "SSO="+strings.TrimPrefix(sso.URL, "http://"))
+	g.Start(t)
+	for origin, status := range map[string]int{"https://portal.example.com": 204, "https://elsewhere.example.com": 401} {
+		call{method: "OPTIONS", path: "/job/a/build", header: http.Header{"Origin": {origin}, "Access-Control-Request-Method": {"POST"}}}.want(t, g.URL, status)
+	}
+}
