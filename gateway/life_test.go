@@ -335,7 +335,7 @@ func TestScopesAndObservation(t *testing.T) {
 			}
 			var got []string
 			for _, need := range made.Needs() {
-				got = append(got, need.String())
+				got = append(got, need.Scope())
 			}
 			if want := c.needs; !refused && strings.Join(got, " ") != want || refused && got != nil {
 				t.Errorf("observed is %q, want %q", got, want)
