@@ -566,3 +566,39 @@ func BenchmarkVerifyMillion(b *testing.B) {
 	}
 	b.ReportMetric(float64(million)*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
 }
+
+// Files of changes are removed by their age, which does not depend on how many there are.
+func TestKeepFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	o := audit.Options{Sizes: audit.Sizes{MaxSize: 1500, KeepFor: 48 * time.Hour}}
+	l := open(t, path, o)
+	appendTo(t, l, 0, 40)
+	aside := func() []string {
+		files, err := filepath.Glob(filepath.Join(filepath.Dir(path), "audit-*.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	before := aside()
+	for i, file := range before[:4] {
+		if err := os.Chtimes(file, time.Time{}, time.Now().Add(time.Duration(-47-i%2*2)*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendTo(t, l, 40, 60)
+	if after := aside(); len(before) < 5 || after[0] != before[0] {
+		t.Errorf("%s was removed, which is not old enough", before[0])
+	}
+	for _, file := range before[:3] {
+		if err := os.Chtimes(file, time.Time{}, time.Now().Add(-49*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendTo(t, l, 60, 80)
+	closeLog(t, l)
+	if after := aside(); after[0] != before[4] {
+		t.Errorf("the oldest file is %s, want %s", after[0], before[4])
+	}
+	mustVerify(t, path, audit.VerifyOptions{})
+}

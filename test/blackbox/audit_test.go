@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/crumbgate/crumbgate/gateway/audit"
 	"github.com/crumbgate/crumbgate/gateway/jenkinstest"
@@ -51,7 +52,9 @@ func TestStrangersCannotPushChangesOut(t *testing.T) {
 	g := gatewaytest.Start(t, url, small)
 	g.CreateToken(t, "alice", "ci")
 	const requests = 8000
+	began := time.Now()
 	flood(t, g, requests)
+	took := time.Since(began)
 	g.Stop(t)
 	changes, err := os.ReadFile(auditLog(g))
 	if err != nil {
@@ -64,7 +67,7 @@ func TestStrangersCannotPushChangesOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d requests wrote %d lines of denials", requests, bytes.Count(denials, []byte("\n")))
+	t.Logf("%d requests in %v wrote %d lines and %d bytes", requests, took, bytes.Count(denials, []byte("\n")), len(denials))
 	r := g.Run(t, "crumbgate", "audit", "find", "--file", auditLog(g), "--json", "--since", "2000-01-01")
 	total, created := uint64(0), 0
 	for line := range strings.Lines(r.Stdout) {
