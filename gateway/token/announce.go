@@ -146,16 +146,17 @@ func (d *Directory) applyTo(ctx context.Context, events []Event, changes []stora
 var errInMemory = fmt.Errorf("in memory only: %w", ErrStore)
 
 // storeLate stores what the store could not keep before.
-func (d *Directory) storeLate(ctx context.Context) {
+func (d *Directory) storeLate(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for part := range slices.Chunk(slices.Collect(maps.Values(d.unstored)), storage.MaxBatch) {
 		if _, err := d.store.Apply(ctx, part...); err != nil {
-			return // which Check says
+			return fmt.Errorf("storing what the token store could not keep before: %w", err)
 		}
 		d.stored(part)
 		d.config.Log.Info("the token store has what it could not keep before", "changes", len(part))
 	}
+	return nil
 }
 
 // late reports whether there is something for storeLate.
@@ -253,15 +254,14 @@ func (d *Directory) record(ctx context.Context) (err error) {
 			d.recordErr.Store(nil)
 		}
 	}()
-	if err := d.settle(ctx, storage.Change{}); err != nil {
-		return err
-	}
+	// The log gets the lines even if the store has failed: the next start finds them there.
+	unsettled := d.settle(ctx, storage.Change{})
 	for {
 		d.mu.Lock()
 		part := slices.Clone(d.waiting[:min(len(d.waiting), maxRevised)])
 		d.mu.Unlock()
 		if len(part) == 0 {
-			return nil
+			return unsettled
 		}
 		mark, err := d.config.Audit(ctx, part...)
 		if err != nil {
@@ -275,9 +275,7 @@ func (d *Directory) record(ctx context.Context) (err error) {
 				d.forget = append(d.forget, forgetting(e.ID))
 			}
 		}
-		if err := d.settle(ctx, mark); err != nil {
-			return err
-		}
+		unsettled = d.settle(ctx, mark)
 	}
 }
 
@@ -289,12 +287,12 @@ func forgetting(id uuid.UUID) storage.Change {
 // Audit. Until it has succeeded no other mark may be stored: the next start would not look
 // at these lines of the log, and write them once more. The caller holds changing.
 func (d *Directory) settle(ctx context.Context, mark storage.Change) error {
-	if d.storeLate(ctx); d.late() {
-		return errors.New("the token store lacks changes that it could not keep")
-	}
 	changes := d.forget
 	if mark.Key != "" {
 		changes = append(slices.Clip(changes), mark)
+	}
+	if err := d.storeLate(ctx); err != nil {
+		return err
 	}
 	for part := range slices.Chunk(changes, storage.MaxBatch) {
 		if _, err := d.store.Apply(context.WithoutCancel(ctx), reserved(part)...); err != nil {
@@ -314,8 +312,7 @@ func (d *Directory) recordWaiting() {
 	try := func() {
 		d.changing.Lock()
 		defer d.changing.Unlock()
-		d.storeLate(context.Background())
-		_ = d.record(context.Background()) // it is tried again, and the log says why it can't be written
+		_ = d.record(context.Background()) // it is tried again, and Check or the log say why it can't be
 	}
 	for {
 		select {
