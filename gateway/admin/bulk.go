@@ -32,27 +32,27 @@ type BulkResult struct {
 
 // A changing is something that can be done to many tokens.
 type changing struct {
-	done   string // for people
-	states []token.State
-	noWhy  bool
-	do     func(ctx context.Context, d *token.Directory, tokens []*token.Token, why, actor string) ([]*token.Token, error)
+	done  string                                   // for people
+	on    func(t *token.Token, now time.Time) bool // it changes a token
+	noWhy bool
+	do    func(ctx context.Context, d *token.Directory, tokens []*token.Token, why, actor string) ([]*token.Token, error)
 }
 
 var (
 	revoking = &changing{
-		done: "revoked", states: []token.State{token.Active, token.Suspended},
+		done: "revoked", on: func(t *token.Token, _ time.Time) bool { return t.Record().State != token.Revoked },
 		do: func(ctx context.Context, d *token.Directory, tokens []*token.Token, why, actor string) ([]*token.Token, error) {
 			return d.RevokeAll(ctx, tokens, why, actor)
 		},
 	}
 	suspending = &changing{
-		done: "suspended", states: []token.State{token.Active},
+		done: "suspended", on: func(t *token.Token, _ time.Time) bool { return t.Record().State == token.Active },
 		do: func(ctx context.Context, d *token.Directory, tokens []*token.Token, why, actor string) ([]*token.Token, error) {
 			return d.SuspendAll(ctx, tokens, token.ByAdmin, why, actor)
 		},
 	}
 	resuming = &changing{
-		done: "resumed", states: []token.State{token.Suspended}, noWhy: true,
+		done: "resumed", on: (*token.Token).Resumable, noWhy: true,
 		do: func(ctx context.Context, d *token.Directory, tokens []*token.Token, _, actor string) ([]*token.Token, error) {
 			return d.ResumeAll(ctx, tokens, token.ByAdmin, actor)
 		},
@@ -85,8 +85,7 @@ func (c *changing) selected(d *token.Directory, req *BulkRequest, now time.Time)
 		except[id] = true
 	}
 	return slices.DeleteFunc(d.Select(filter), func(t *token.Token) bool {
-		r := t.Record()
-		return except[r.ID] || !slices.Contains(c.states, r.State)
+		return except[t.Record().ID] || !c.on(t, now)
 	}), nil
 }
 

@@ -788,3 +788,17 @@ func BenchmarkList100000(b *testing.B) {
 		})
 	}
 }
+
+// Idle tokens are resumed by a filter like suspended ones.
+func TestResumingIdleTokens(t *testing.T) {
+	g := newGateway(t)
+	g.directory.SetRules(token.Rules{MaxIdle: time.Hour})
+	made := create(t, g, `{"user":"alice","name":"idle"}`)
+	g.now = g.now.Add(2 * time.Hour)
+	if shown := get[admin.Token](t, g, "GET", "/crumbgate/tokens/"+made.ID, "", 200); shown.State != "idle" {
+		t.Errorf("the state is %s", shown.State)
+	}
+	if got := post[admin.BulkResult](t, g, "tokens/resume", `{"state":"idle","dry_run":false}`, 200); len(got.Tokens) != 1 || got.Tokens[0].State != "active" {
+		t.Errorf("resumed: %+v", got.Tokens)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -134,16 +135,16 @@ func (v *visit) all() error {
 // A bulk is a change of many tokens.
 type bulk struct {
 	Action string
-	Title  string // of the page that asks
-	Do     string // of the button
-	done   string // notice
-	has    func(*token.Record) bool
+	Title  string                                   // of the page that asks
+	Do     string                                   // of the button
+	done   string                                   // notice
+	has    func(t *token.Token, now time.Time) bool // it changes a token
 }
 
 var bulks = map[string]bulk{
-	"suspend": {"suspend", "Suspend these tokens?", "Suspend", "all-suspended", func(r *token.Record) bool { return r.State == token.Active }},
-	"resume":  {"resume", "Resume these tokens?", "Resume", "all-resumed", func(r *token.Record) bool { return r.State == token.Suspended }},
-	"revoke":  {"revoke", "Revoke these tokens?", "Revoke", "all-revoked", func(r *token.Record) bool { return r.State != token.Revoked }},
+	"suspend": {"suspend", "Suspend these tokens?", "Suspend", "all-suspended", func(t *token.Token, _ time.Time) bool { return t.Record().State == token.Active }},
+	"resume":  {"resume", "Resume these tokens?", "Resume", "all-resumed", (*token.Token).Resumable},
+	"revoke":  {"revoke", "Revoke these tokens?", "Revoke", "all-revoked", func(t *token.Token, _ time.Time) bool { return t.Record().State != token.Revoked }},
 }
 
 // A previewPage shows what a change of many tokens would change.
@@ -196,7 +197,7 @@ func (v *visit) showPreview(status int, act bulk, chosen []*token.Token, faults 
 	page := previewPage{base: v.base(act.Title, "admin"), Bulk: act, Reason: v.typed("why")}
 	page.Faults = faults
 	for _, t := range chosen {
-		if !act.has(t.Record()) {
+		if !act.has(t, v.now) {
 			page.Left++
 			continue
 		}

@@ -18,6 +18,11 @@ func (t *Token) idle(now time.Time) bool {
 	return limit != 0 && t.idleSince()+int64(limit/time.Second) <= now.Unix()
 }
 
+// Resumable reports whether resuming changes the token at now: it is suspended or idle.
+func (t *Token) Resumable(now time.Time) bool {
+	return t.Record().State == Suspended || t.Admit(now) == RefusedIdle
+}
+
 // idleSince returns the Unix second from which on the token is known not to be used.
 func (t *Token) idleSince() int64 {
 	r := t.Record()
