@@ -96,7 +96,7 @@ func TestNothingUnaudited(t *testing.T) {
 	for _, args := range [][]string{
 		{"token", "revoke", "--user", "carol", "--name", "leaked"},
 		{"token", "suspend", "--user", "dave", "--name", "paused"},
-		{"user", "disable", "erin"},
+		{"user", "disable", "carol"},
 		{"crumb-key", "rotate", "--drop-old"},
 	} {
 		if r := g.Run(t, append(append([]string{"crumbgate"}, args...), "--address", g.Admin)...); r.Status != 0 {
