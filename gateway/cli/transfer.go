@@ -67,11 +67,30 @@ func openHome(path string) (*os.Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the Jenkins home: %w", err)
 	}
-	if info, err := root.Stat("users"); err != nil || !info.IsDir() {
+	if err := checkHome(root, path); err != nil {
 		_ = root.Close()
-		return nil, fmt.Errorf("%s is no Jenkins home: it has no directory users", path)
+		return nil, err
 	}
 	return root, nil
+}
+
+// checkHome returns an error unless users can be read in a home. What a link leads to
+// outside of the home is not read.
+func checkHome(root *os.Root, path string) error {
+	info, err := root.Stat("users")
+	link, linkErr := root.Readlink("users")
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s is no Jenkins home: users is not a directory", path)
+	case linkErr == nil:
+		return fmt.Errorf("%s: users is a link to %s, which leads out of the home or to nothing (%w): mount that directory at users, or copy the home", path, link, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s is no Jenkins home: it has no directory users", path)
+	default:
+		return fmt.Errorf("%s: users can't be read: %w", path, err)
+	}
 }
 
 // progress returns what shows how far a long command is, if somebody looks on, and what

@@ -62,8 +62,9 @@ func (h *home) directories() ([]directory, []Problem) {
 	for _, entry := range entries {
 		dir := path.Join(users, entry.Name())
 		if entry.Name() == "config.xml" && old {
-			// The id is "/", or is empty, which nobody can sign in with.
-			dirs = append(dirs, directory{users, named, "/"})
+			// Of the user with an empty id (UserIdMigrator.addEmptyUsernameIfExists), unless it
+			// names another.
+			dirs = append(dirs, directory{users, named, ""})
 			continue
 		}
 		if !entry.IsDir() && entry.Type()&fs.ModeSymlink == 0 || known[dir] {
@@ -254,6 +255,9 @@ func (h *home) identify(d directory, c *config) (user.ID, error) {
 		if c.id != "" {
 			id = c.id
 		}
+	}
+	if strings.TrimSpace(id) == "" {
+		return "", errors.New("is of a user with an empty id, which Jenkins no longer saves and no client can sign in with: it is not read")
 	}
 	return user.ParseID(id)
 }
