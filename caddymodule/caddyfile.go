@@ -95,6 +95,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		crumb_field         <name>
 //		user_ids            case_insensitive|case_sensitive|case_sensitive_email
 //		body_limit          <size>
+//		body_memory         <size>
 //		crumb_timeout       <duration>
 //		max_sessions        <number>
 //		session {
@@ -201,6 +202,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.UserIDs, err = stringArg(d)
 		case "body_limit":
 			h.BodyLimit, err = sizeArg(d)
+		case "body_memory":
+			h.BodyMemory, err = sizeArg(d)
 		case "crumb_timeout":
 			h.CrumbTimeout, err = durationArg(d)
 		case "max_sessions":

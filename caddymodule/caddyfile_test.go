@@ -116,6 +116,7 @@ func TestAdaptRefuses(t *testing.T) {
 		{"crumb field is Cookie", site("crumb_field Cookie"), []string{"crumb_field can't be Cookie", "Caddyfile:3"}},
 		{"user ids", site("user_ids lower"), []string{`unknown user id strategy "lower"`, "Caddyfile:3"}},
 		{"body limit", site("body_limit much"), []string{`body_limit "much" is not a size`, "Caddyfile:3"}},
+		{"body memory below the body limit", site("body_limit 2MiB\n\t\tbody_memory 1MiB"), []string{"body_memory 1048576 is less than body_limit 2097152", "raise body_memory"}},
 		{"body limit of none", site("body_limit 0"), []string{`body_limit "0" is not a size`}},
 		{"crumb timeout", site("crumb_timeout 10"), []string{`crumb_timeout "10" is not a duration`, "Caddyfile:3"}},
 		{"negative crumb timeout", site("crumb_timeout -1s"), []string{"is not a duration above zero"}},
@@ -195,6 +196,7 @@ func TestAdaptRefuses(t *testing.T) {
 func TestValidateRefuses(t *testing.T) {
 	tests := []struct{ name, handler, want string }{
 		{"negative body limit", `"body_limit": -1`, "body_limit is negative"},
+		{"negative body memory", `"body_memory": -1`, "body_memory is negative"},
 		{"negative timeout", `"crumb_timeout": -1`, "crumb_timeout is negative"},
 		{"negative sessions", `"max_sessions": -1`, "max_sessions is negative"},
 		{"user ids", `"user_ids": "x"`, "unknown user id strategy"},

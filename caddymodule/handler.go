@@ -59,6 +59,9 @@ type Handler struct {
 	// How many bytes of a request's body are kept to send it again when Jenkins has
 	// forgotten the session. Default: 1 MiB.
 	BodyLimit int64 `json:"body_limit,omitempty"`
+	// How many bytes of all bodies are kept at once. A body beyond that is not sent
+	// again. Default: 64 MiB, or body_limit if that is larger.
+	BodyMemory int64 `json:"body_memory,omitempty"`
 	// How long Jenkins may take to give a crumb. Default: 10s.
 	CrumbTimeout caddy.Duration `json:"crumb_timeout,omitempty"`
 	// For how many users a Jenkins session is kept. Default: 10000.
@@ -217,6 +220,7 @@ func (h *Handler) config() (gateway.Config, error) {
 		CrumbField:   h.CrumbField,
 		UserIDs:      ids,
 		ReplayLimit:  h.BodyLimit,
+		ReplayMemory: h.BodyMemory,
 		CrumbTimeout: time.Duration(h.CrumbTimeout),
 		MaxSessions:  h.MaxSessions,
 	}.Defaulted()

@@ -26,7 +26,9 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultReplayLimit  = 1 << 20
+	DefaultReplayLimit = 1 << 20
+	// DefaultReplayMemory is the default of ReplayMemory, unless ReplayLimit is larger.
+	DefaultReplayMemory = 64 << 20
 	DefaultCrumbTimeout = 10 * time.Second
 	DefaultMaxSessions  = 10_000
 	// DefaultCrumbLifetime is how long a crumb of ours is good for.
@@ -146,6 +148,9 @@ type Config struct {
 	UserIDs user.Strategy
 	// ReplayLimit is how many bytes of a body are kept to send it again.
 	ReplayLimit int64
+	// ReplayMemory bounds the bytes that are kept of all bodies at once. A body beyond it
+	// is not kept, and so not sent again.
+	ReplayMemory int64
 	// CrumbTimeout bounds how long Jenkins may take to give a crumb.
 	CrumbTimeout time.Duration
 	// MaxFailures is how many failed credentials an IPv4 address or an IPv6 /64 may send
@@ -230,6 +235,14 @@ func (c Config) Defaulted() (Config, error) {
 	}
 	if c.ReplayLimit == 0 {
 		c.ReplayLimit = DefaultReplayLimit
+	}
+	switch {
+	case c.ReplayMemory < 0:
+		return c, errors.New("body_memory is negative: use 0 for the default of 64 MiB")
+	case c.ReplayMemory == 0:
+		c.ReplayMemory = max(DefaultReplayMemory, c.ReplayLimit)
+	case c.ReplayMemory < c.ReplayLimit:
+		return c, fmt.Errorf("body_memory %d is less than body_limit %d, so that no body of that size could be kept: raise body_memory, or lower body_limit", c.ReplayMemory, c.ReplayLimit)
 	}
 	if c.CrumbTimeout == 0 {
 		c.CrumbTimeout = DefaultCrumbTimeout

@@ -67,6 +67,7 @@ func TestBadSettings(t *testing.T) {
 		{"backslash", gateway.Config{Prefix: `/a\b`}, "prefix"},
 		{"prefix beyond ASCII", gateway.Config{Prefix: "/é"}, "prefix"},
 		{"control character", gateway.Config{Prefix: "/a\n"}, "prefix"},
+		{"negative body memory", gateway.Config{ReplayMemory: -1}, "body_memory is negative: use 0 for the default of 64 MiB"},
 		{"negative body limit", gateway.Config{ReplayLimit: -1}, "body_limit is negative: use 0 for the default of 1 MiB"},
 		{"negative time", gateway.Config{CrumbTimeout: -1}, "crumb_timeout is negative"},
 		{"negative number", gateway.Config{MaxSessions: -1}, "max_sessions is negative"},

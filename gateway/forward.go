@@ -60,7 +60,7 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	if r.Method == http.MethodPost {
-		body := newReplayBody(r, g.ReplayLimit)
+		body := g.newReplayBody(r, g.ReplayLimit)
 		defer body.close()
 		session, err := f.jenkins(r, nil, body.mayOutgrow)
 		if err != nil {

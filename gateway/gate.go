@@ -36,6 +36,7 @@ type Gate struct {
 	failures *failures
 	people   *people // what is known of those who hold theirs
 
+	bodies         budget // of what is kept of request bodies
 	placeholderKey [32]byte
 	omitted        daily // parts of identities
 	dropped        daily // names of cookies
@@ -76,6 +77,7 @@ func New(config Config) (*Gate, error) {
 	if g.people, err = newPeople(&c); err != nil {
 		return nil, err
 	}
+	g.bodies.limit = c.ReplayMemory
 	rand.Read(g.placeholderKey[:])
 	return g, nil
 }
@@ -125,6 +127,8 @@ const (
 	ReasonCrumbSession Reason = "a crumb of another session"
 	ReasonCrumbExpired Reason = "an expired crumb"
 	ReasonCrumbForm    Reason = "a form in which the crumb can't be looked for"
+	ReasonCrumbSlow    Reason = "a form that did not arrive in time"
+	ReasonCrumbBusy    Reason = "too many request bodies at once"
 	ReasonSignature    Reason = "a webhook without a valid signature"
 	ReasonWebhookBody  Reason = "a webhook whose body did not arrive"
 	ReasonWebhookLarge Reason = "a webhook whose body is too large"

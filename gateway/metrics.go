@@ -67,6 +67,8 @@ var resultLabels = map[Reason]string{
 	ReasonCrumbSession: "crumb_of_another_session",
 	ReasonCrumbExpired: "expired_crumb",
 	ReasonCrumbForm:    "form",
+	ReasonCrumbSlow:    "slow_form",
+	ReasonCrumbBusy:    "forms_busy",
 	ReasonSignature:    "webhook_signature",
 	ReasonWebhookBody:  "webhook_body",
 	ReasonWebhookLarge: "webhook_too_large",

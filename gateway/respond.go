@@ -39,6 +39,8 @@ var (
 	noUser          = response{http.StatusForbidden, "Forbidden: you have signed in, but the sign-in did not say under which user ID. The gateway's log names the attribute that is missing.\n"}
 	noOrigin        = response{http.StatusForbidden, "Forbidden: a WebSocket needs an Origin header, or an API token.\n"}
 	badForm         = response{http.StatusBadRequest, "Bad request: no crumb was found in the part of the form that is looked at. Send it in the Jenkins-Crumb header, or first in the form.\n"}
+	slowForm        = response{http.StatusRequestTimeout, "Request timeout: the crumb in the form did not arrive within a minute. Send it in the Jenkins-Crumb header, or first in the form.\n"}
+	busyForms       = response{http.StatusServiceUnavailable, "Service unavailable: the gateway keeps too many request bodies at once. Send the request again, with the crumb in the Jenkins-Crumb header.\n"}
 	unsigned        = response{http.StatusForbidden, "Forbidden: this webhook needs a valid signature. Set the same secret on both sides.\n"}
 	webhookBody     = response{http.StatusBadRequest, "Bad request: the webhook's body did not arrive.\n"}
 	webhookLarge    = response{http.StatusRequestEntityTooLarge, "Content too large: the webhook's body has more bytes than max_body allows.\n"}
@@ -94,6 +96,8 @@ var responses = map[Reason]response{
 	ReasonCrumbSession: crumbRefused,
 	ReasonCrumbExpired: crumbRefused,
 	ReasonCrumbForm:    badForm,
+	ReasonCrumbSlow:    slowForm,
+	ReasonCrumbBusy:    busyForms,
 	ReasonSignature:    unsigned,
 	ReasonWebhookBody:  webhookBody,
 	ReasonWebhookLarge: webhookLarge,
@@ -140,6 +144,9 @@ func refuse(w http.ResponseWriter, r *http.Request, d Decision, told bool, now t
 		answer(w, r, response)
 	case tooOften:
 		w.Header().Set("Retry-After", strconv.FormatInt(d.Token.RetryAfter(now), 10))
+		answer(w, r, response)
+	case busyForms:
+		w.Header().Set("Retry-After", "5")
 		answer(w, r, response)
 	default:
 		answer(w, r, response)

@@ -3,13 +3,16 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 
@@ -99,7 +102,7 @@ func (f *forward) session(w http.ResponseWriter, r *http.Request) error {
 // a request that has not been verified.
 func (f *forward) guarded(w http.ResponseWriter, r *http.Request) error {
 	g := f.gate
-	body := newReplayBody(r, g.ReplayLimit)
+	body := g.newReplayBody(r, g.ReplayLimit)
 	defer body.close()
 	v, ok := f.verified(w, r, body, false)
 	if !ok {
@@ -147,7 +150,7 @@ func (f *forward) verified(w http.ResponseWriter, r *http.Request, body *replayB
 		_ = f.crumbFailed(w, r, err) // it has none
 		return v, false
 	}
-	text, reason, err := f.presentedCrumb(r, session, body)
+	text, reason, err := f.presentedCrumb(w, r, session, body)
 	var p proof
 	if reason == "" {
 		p, reason, err = f.prove(r, text, session)
@@ -243,7 +246,7 @@ func crumbFields(s *crumb.Session) []string {
 // query, then in the form (hudson.security.csrf.CrumbFilter), and beyond that in
 // multipart forms. It returns "" if there is none. Of the body, no more is read
 // than can be handed on.
-func (f *forward) presentedCrumb(r *http.Request, s *crumb.Session, body *replayBody) (text string, _ Reason, _ error) {
+func (f *forward) presentedCrumb(w http.ResponseWriter, r *http.Request, s *crumb.Session, body *replayBody) (text string, _ Reason, _ error) {
 	fields := crumbFields(s)
 	for _, name := range fields {
 		switch values := r.Header[http.CanonicalHeaderKey(name)]; {
@@ -269,15 +272,37 @@ func (f *forward) presentedCrumb(r *http.Request, s *crumb.Session, body *replay
 	if len(types) != 1 || r.Header["Content-Encoding"] != nil {
 		return "", "", nil
 	}
-	reader, _ := body.open()
-	text, found, err := crumb.FindInForm(types[0], reader, f.gate.ReplayLimit, fields)
-	if err != nil {
+	text, found, err := f.searchForm(w, r, types[0], body, fields)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "", ReasonCrumbSlow, err
+	case errors.Is(err, errNoMemory):
+		return "", ReasonCrumbBusy, err
+	case err != nil:
 		return "", ReasonCrumbForm, err
-	}
-	if !found {
+	case !found:
 		return "", "", nil
 	}
 	return text, "", nil
+}
+
+// searchTime is how long a client may take to send as much of a form as has the crumb in it.
+const searchTime = time.Minute
+
+// searchForm looks for the crumb in the body, and does not wait for a client for ever. If the
+// server has a limit of its own for a whole request, that holds instead.
+func (f *forward) searchForm(w http.ResponseWriter, r *http.Request, contentType string, body *replayBody, fields []string) (text string, found bool, err error) {
+	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	limited := server != nil && server.ReadTimeout > 0
+	control := http.NewResponseController(w)
+	if !limited {
+		_ = control.SetReadDeadline(time.Now().Add(searchTime)) // where that is not possible, the body's size alone is bounded
+	}
+	text, found, err = crumb.FindInForm(contentType, body.search(), f.gate.ReplayLimit, fields)
+	if !limited && !errors.Is(err, os.ErrDeadlineExceeded) { // else the server would wait for the rest of the body
+		_ = control.SetReadDeadline(time.Time{})
+	}
+	return text, found, err
 }
 
 // dropCrumbs removes the client's crumb where it would stand beside ours. What is

@@ -125,6 +125,7 @@ func (b *browser) page() string {
 		b.t.Fatalf("no crumb in the page\n%s", a.dump())
 	}
 	b.own()
+	b.gate.Close() // waits for what it learns in the background
 	return found[1]
 }
 

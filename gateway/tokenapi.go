@@ -187,7 +187,7 @@ var readsError = map[string]bool{"generateNewToken": true, "addFixedToken": true
 // that, as Jenkins does.
 func (f *forward) referToPages(w http.ResponseWriter, r *http.Request, call tokenCall) {
 	g := f.gate
-	body := newReplayBody(r, maxTokenForm)
+	body := g.newReplayBody(r, maxTokenForm)
 	defer body.close()
 	if _, ok := f.verified(w, r, body, true); !ok {
 		return

@@ -18,12 +18,17 @@ type sink struct {
 	acted   atomic.Int64
 	// post answers a POST, or returns false to let Jenkins do it.
 	post func(w http.ResponseWriter, r *http.Request) bool
+	// get is called before Jenkins answers any other request; nil if nothing is.
+	get func(r *http.Request)
 }
 
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost && s.post != nil && s.post(w, r) {
 		s.acted.Add(1)
 		return
+	}
+	if r.Method != http.MethodPost && s.get != nil {
+		s.get(r)
 	}
 	s.jenkins.ServeHTTP(w, r)
 }
