@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -939,6 +940,57 @@ func TestCrumbOfAGetStaysHere(t *testing.T) {
 		}
 		if got := s.only(method); got.Header.Get("Jenkins-Crumb") != "" {
 			t.Errorf("Jenkins got the crumb of a %s", method)
+		}
+	}
+}
+
+// A stalled is a ResponseWriter of a client that stops in the middle of its body: a read fails
+// once its deadline has passed, which is at once.
+type stalled struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (s *stalled) SetReadDeadline(at time.Time) error {
+	s.set = append(s.set, at)
+	return nil
+}
+
+func (s *stalled) Read([]byte) (int, error) {
+	if len(s.set) == 0 || s.set[len(s.set)-1].IsZero() {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return 0, fmt.Errorf("reading the body: %w", os.ErrDeadlineExceeded)
+}
+
+// TestSlowForms: the gateway does not wait for ever for the crumb in a form, of either kind.
+func TestSlowForms(t *testing.T) {
+	s := newPeopleSite(t, options{})
+	bob := s.browser("bob")
+	own := bob.own()
+	for contentType, begin := range map[string]string{"application/x-www-form-urlencoded": "x=1&y=", "multipart/form-data; boundary=b": "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n"} {
+		for _, complete := range []bool{false, true} {
+			w := &stalled{ResponseRecorder: httptest.NewRecorder()}
+			var body io.Reader = io.MultiReader(strings.NewReader(begin), w)
+			if complete && !strings.HasPrefix(contentType, "multipart") {
+				body = strings.NewReader("x=1&Jenkins-Crumb=" + own)
+			} else if complete {
+				body = strings.NewReader(multipartForm("Jenkins-Crumb", own))
+			}
+			r := httptest.NewRequest("POST", "/job/a/build", body)
+			r.Header.Set(ssoHeader, "bob")
+			r.Header.Set("Cookie", bob.cookie())
+			r.Header.Set("Content-Type", contentType)
+			s.jenkins.ResetRequests()
+			if err := s.gate.ServeHTTP(w, r, passTo(http.NotFoundHandler())); err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case !complete && (w.Code != http.StatusRequestTimeout || !strings.Contains(s.log.last(), string(gateway.ReasonCrumbSlow)) || len(w.set) != 1 || w.set[0].IsZero()):
+				t.Errorf("%s: the client got %d %s; deadlines %v; the log says %s", contentType, w.Code, w.Body, w.set, s.log.last())
+			case complete && (w.Code != http.StatusNotFound || len(w.set) != 2 || !w.set[1].IsZero()):
+				t.Errorf("%s, complete: the client got %d %s; deadlines %v, want one that is taken back", contentType, w.Code, w.Body, w.set)
+			}
 		}
 	}
 }

@@ -116,12 +116,13 @@ func TestEndlessBodiesTakeNoMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head := fmt.Sprintf("POST /job/x/build HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n", request.Header.Get("Authorization"))
+	host := strings.TrimPrefix(g.URL, "http://")
+	head := fmt.Sprintf("POST /job/x/build HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nTransfer-Encoding: chunked\r\n\r\n", host, request.Header.Get("Authorization"))
 	chunk := append([]byte("8000\r\n"), append(bytes.Repeat([]byte("x"), 32<<10), "\r\n"...)...)
 	var senders sync.WaitGroup
 	grown := peak(t, g, func() {
 		for range posts {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
+			conn, err := net.Dial("tcp", host)
 			if err != nil {
 				t.Fatal(err)
 			}
