@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -130,6 +131,9 @@ func (g *Gate) cookies(h http.Header, id user.ID, rule sessionRule) clientCookie
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.Trim(pair, " \t")
 			name, _, _ := strings.Cut(pair, "=")
+			if name == placeholderCookie {
+				continue
+			}
 			isSession := strings.HasPrefix(name, crumb.SessionCookie)
 			if isSession && !g.isAnonymous(pair, name, current) {
 				c.ofUser = true
@@ -228,6 +232,20 @@ func plainCookie(pair string) bool {
 
 func containsSession(s string) bool {
 	return len(s) >= len(crumb.SessionCookie) && strings.Contains(strings.ToUpper(s), crumb.SessionCookie)
+}
+
+// placeholderCookie is the name of a cookie that is good for nothing. Some token clients
+// insist on a session with their crumb, and look for it under this prefix.
+const placeholderCookie = crumb.SessionCookie + ".crumbgate"
+
+// setPlaceholderCookie gives a token client a cookie in the shape of Jenkins' session. The gateway
+// drops it from all requests.
+func (g *Gate) setPlaceholderCookie(w http.ResponseWriter, r *http.Request) {
+	line := placeholderCookie + "=none;Path=" + cmp.Or(g.Prefix, "/")
+	if r.TLS != nil {
+		line += ";Secure"
+	}
+	w.Header()["Set-Cookie"] = []string{line + ";HttpOnly;SameSite=Lax"}
 }
 
 // with returns the Cookie header with the client's sessions replaced by one that

@@ -59,6 +59,9 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 	if f.manageTokens(w, r) {
 		return nil
 	}
+	if done, err := f.answerCrumb(w, r); done {
+		return err
+	}
 	if r.Method == http.MethodPost {
 		body := g.newReplayBody(r, g.ReplayLimit)
 		defer body.close()
@@ -67,9 +70,6 @@ func (f *forward) token(w http.ResponseWriter, r *http.Request) error {
 			return f.crumbFailed(w, r, err)
 		}
 		return f.post(w, r, body, session, true)
-	}
-	if tail, ok := f.route.crumbAPI(); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		return f.issue(w, r, tail)
 	}
 	// Jenkins opens a session for each page that is asked for without one, but not
 	// for its API, to which most requests go. Those do without the header.
@@ -226,6 +226,28 @@ func (f *forward) attach(r *http.Request, s *crumb.Session, body io.ReadCloser) 
 	r.Body = body
 }
 
+// answerCrumb answers a request that leads to Jenkins' crumb issuer, by any method, since
+// Jenkins looks at none there, and reports whether it was one. The schema has no crumb in it.
+func (f *forward) answerCrumb(w http.ResponseWriter, r *http.Request) (done bool, err error) {
+	tail, way := f.route.crumbAPI()
+	switch {
+	case way == noCrumbWay, len(tail) == 1 && tail[0] == "schema" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		return false, nil
+	case way == crumbWayOther:
+		answer(w, r, noCrumbHere)
+		return true, nil
+	case len(tail) == 0 && !strings.HasSuffix(r.URL.Path, "/"):
+		target := f.gate.Prefix + "/crumbIssuer/api/"
+		if r.URL.RawQuery != "" {
+			target += "?" + r.URL.RawQuery
+		}
+		w.Header().Set("Location", target)
+		write(w, r, http.StatusFound, "")
+		return true, nil
+	}
+	return true, f.issue(w, r, tail)
+}
+
 // issue answers a client that asks for a crumb. What a token client gets is good
 // for nothing but to be sent back, as such clients do: a POST gets the real one on
 // its way. Without CSRF protection Jenkins has no issuer, and says so itself.
@@ -244,6 +266,7 @@ func (f *forward) issue(w http.ResponseWriter, r *http.Request, tail []string) e
 		}
 	} else {
 		issued.Crumb = f.gate.placeholder(f.Token)
+		f.gate.setPlaceholderCookie(w, r)
 	}
 	w.Header().Set("X-Jenkins", s.Version)
 	w.Header().Set("X-Jenkins-Session", s.Started)

@@ -818,8 +818,8 @@ func TestCrumbIssuer(t *testing.T) {
 		{"/crumbIssuer/api/json/api/json", "application/json;charset=utf-8", `{"_class":"` + class + `","crumb":"` + crumb + `","crumbRequestField":"Jenkins-Crumb"}`},
 		{"//crumbIssuer/./api/%6ason", "application/json;charset=utf-8", `{"_class":"` + class + `","crumb":"` + crumb + `","crumbRequestField":"Jenkins-Crumb"}`},
 		{"/crumbIssuer/api/python", "text/x-python;charset=UTF-8", `{"_class":"` + class + `","crumb":"` + crumb + `","crumbRequestField":"Jenkins-Crumb"}`},
-		{"/crumbIssuer/api/xml", "application/xml;charset=utf-8", `<defaultCrumbIssuer _class='` + class + `'><crumb>` + crumb + `</crumb><crumbRequestField>Jenkins-Crumb</crumbRequestField></defaultCrumbIssuer>`},
-		{"/crumbIssuer/api/xml?xpath=/*/crumb/text()", "text/plain;charset=UTF-8", crumb},
+		{"/crumbIssuer/api/xml", "application/xml;charset=UTF-8", `<defaultCrumbIssuer _class='` + class + `'><crumb>` + crumb + `</crumb><crumbRequestField>Jenkins-Crumb</crumbRequestField></defaultCrumbIssuer>`},
+		{"/crumbIssuer/api/xml?xpath=/*/crumb/text()", "text/plain;charset=utf-8", crumb},
 	}
 	for _, test := range tests {
 		t.Run(test.path, func(t *testing.T) {
@@ -827,7 +827,7 @@ func TestCrumbIssuer(t *testing.T) {
 			if a.StatusCode != http.StatusOK || a.body != test.want || a.Header.Get("Content-Type") != test.contentType {
 				t.Errorf("the client got\n%s\nwant %s: %s", a.dump(), test.contentType, test.want)
 			}
-			if a.Header.Get("X-Jenkins") != "2.578" || len(a.Header.Get("X-Jenkins-Session")) != 8 || a.Header["Set-Cookie"] != nil {
+			if a.Header.Get("X-Jenkins") != "2.578" || len(a.Header.Get("X-Jenkins-Session")) != 8 || len(a.Header["Set-Cookie"]) != 1 || !strings.HasPrefix(a.Header.Get("Set-Cookie"), "JSESSIONID.crumbgate=none;Path=/jenkins;") {
 				t.Errorf("the header is %v", a.Header)
 			}
 			head := s.send("HEAD", test.path, "", auth)
@@ -836,8 +836,35 @@ func TestCrumbIssuer(t *testing.T) {
 			}
 		})
 	}
-	if n := s.jenkins.CrumbFetches(); n != 1 {
-		t.Errorf("%d fetches, want 1", n)
+	for _, path := range []string{
+		"/crumbIssuer/api/json", "/crumbIssuer/api%2Fjson", "/crumbIssuer%2Fapi%2fjson", "/crumbIssuer/api/bean/api/json", "/crumbIssuer/api/", "/static/x/crumbIssuer/api/json", "/manage/crumbIssuer/api/json",
+		"/manage/manage//crumbIssuer/api/json", "/me/../crumbIssuer/api/json", "/computer/(built-in)/node/crumbIssuer/api/json", "/job/a/parent/crumbIssuer/api/json", "/view/all/owner/crumbIssuer/api%2fxml",
+		"/descriptorByName/hudson.security.csrf.GlobalCrumbIssuerConfiguration/crumbIssuer/api/json", "/job/a/lastBuild/builtOn/crumbIssuer/api/python", "/crumbIssuer/api/json/search", "/%63rumbIssuer/%61pi/json",
+	} {
+		for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PROPFIND"} {
+			a := s.send(method, path, "", auth)
+			if real := a.Header["Set-Cookie"]; a.StatusCode != 200 && a.StatusCode != 404 || len(real) > 1 || len(real) == 1 && !strings.HasPrefix(real[0], "JSESSIONID.crumbgate=") {
+				t.Errorf("%s %s: the client got\n%s", method, path, a.dump())
+			}
+		}
+	}
+	if got := s.jenkins.Requests(); len(got) != 1 || got[0].Path != "/crumbIssuer/api/json" {
+		t.Errorf("Jenkins got %d requests, want the question for a crumb alone: %v", len(got), got)
+	}
+	for path, location := range map[string]string{"/crumbIssuer/api": "/jenkins/crumbIssuer/api/", "//x/../crumbIssuer/api?a=b": "/jenkins/crumbIssuer/api/?a=b"} {
+		if a := s.send("GET", path, "", auth); a.StatusCode != 302 || a.Header.Get("Location") != location {
+			t.Errorf("%s: the client got\n%s\nwant 302 to %s", path, a.dump(), location)
+		}
+	}
+	if a := s.send("GET", "/crumbIssuer/api/json?jsonp=f", "", auth, "Accept: text/html"); a.StatusCode != 403 || !strings.Contains(a.body, "<h2>HTTP ERROR 403 jsonp forbidden") {
+		t.Errorf("jsonp: the client got\n%s", a.dump())
+	}
+	// What only looks like the issuer is Jenkins'.
+	for _, path := range []string{"/crumbIssuer/api/schema", "/job/crumbIssuer/api/json", "/view/crumbIssuer/api/json", "/job/a/ws/crumbIssuer/api/x"} {
+		s.jenkins.ResetRequests()
+		if s.send("GET", path, "", auth); len(s.jenkins.Requests()) != 1 {
+			t.Errorf("%s did not reach Jenkins", path)
+		}
 	}
 	bob := s.send("GET", "/crumbIssuer/api/json", "", s.auth("bob")).body
 	if strings.Contains(bob, crumb) {

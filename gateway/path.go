@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -196,19 +197,44 @@ func decode(segment string) string {
 	return name
 }
 
-// crumbAPI tells whether the route is crumbIssuer/api/<tail>. The tail is nil when nothing follows.
-func (p route) crumbAPI() (tail []string, ok bool) {
-	at := 0
-	for name := range p.segments() {
-		switch {
-		case at == 0 && name != "crumbIssuer", at == 1 && name != "api":
-			return nil, false
-		case at > 1:
-			tail = append(tail, name)
-		}
-		at++
+// A crumbWay is how a route leads to the API of Jenkins' crumb issuer.
+type crumbWay int
+
+const (
+	noCrumbWay    crumbWay = iota
+	crumbWayMain           // crumbIssuer/api/<tail>, also below manage, which falls back to the root
+	crumbWayOther          // by another object: each has a way to the root (Computer.getNode, Job.getParent, View.getOwner)
+)
+
+// namesNext are segments after which the next one is the name of an object, and may be any.
+var namesNext = []string{"job", "item", "view", "user", "computer", "label", "branch", "pipeline", "store", "domain", "credential", "log"}
+
+// namesAll are segments after which all others are parts of a file's name.
+var namesAll = []string{"artifact", "ws", "userContent"}
+
+// crumbAPI reports whether the route leads to the API of the crumb issuer, and with which
+// tail: decoded, nil if nothing follows api. An escaped slash counts as a slash, as some
+// containers decode it.
+func (p route) crumbAPI() (tail []string, way crumbWay) {
+	if !strings.Contains(p.path, "crumbIssuer") && !strings.Contains(p.path, "%") { // nearly always
+		return nil, noCrumbWay
 	}
-	return tail, at > 1
+	names := slices.DeleteFunc(strings.Split(decode(p.path), "/"), func(name string) bool { return name == "" })
+	below := slices.IndexFunc(names, func(name string) bool { return name != "manage" })
+	for i := 0; i+1 < len(names); i++ {
+		switch {
+		case slices.Contains(namesAll, names[i]):
+			return nil, noCrumbWay
+		case slices.Contains(namesNext, names[i]):
+			i++
+		case names[i] != "crumbIssuer" || names[i+1] != "api":
+		case i == below:
+			return names[i+2:], crumbWayMain
+		default:
+			return nil, crumbWayOther
+		}
+	}
+	return nil, noCrumbWay
 }
 
 // isLogout reports whether the route ends Jenkins' session. A web method ignores what

@@ -129,20 +129,26 @@ func TestRouteCrumbAPI(t *testing.T) {
 	tests := []struct {
 		target string
 		tail   []string
-		ok     bool
+		way    crumbWay
 	}{
-		{"/crumbIssuer/api/json", []string{"json"}, true},
-		{"/crumbIssuer/api/json/api/json", []string{"json", "api", "json"}, true},
-		{"//crumbIssuer/./api/xml/?xpath=//crumb", []string{"xml"}, true},
-		{"/static/x/crumbIssuer/%61pi/xml", []string{"xml"}, true},
-		{"/crumbIssuer/api/", nil, true},
-		{"/crumbIssuer/api", nil, true},
-		{"/crumbIssuer/", nil, false},
-		{"/crumbissuer/api/json", nil, false},
-		{"/job/crumbIssuer/api/json", nil, false},
-		{"/crumbIssuer%2Fapi/json", nil, false},
-		{"/api/json", nil, false},
-		{"/", nil, false},
+		{"/crumbIssuer/api/json", []string{"json"}, crumbWayMain},
+		{"/crumbIssuer/api/json/api/json", []string{"json", "api", "json"}, crumbWayMain},
+		{"//crumbIssuer/./api/xml/?xpath=//crumb", []string{"xml"}, crumbWayMain},
+		{"/static/x/crumbIssuer/%61pi/xml", []string{"xml"}, crumbWayMain},
+		{"/crumbIssuer/api/", nil, crumbWayMain},
+		{"/crumbIssuer/api", nil, crumbWayMain},
+		{"/crumbIssuer/", nil, noCrumbWay},
+		{"/crumbissuer/api/json", nil, noCrumbWay},
+		{"/job/crumbIssuer/api/json", nil, noCrumbWay},
+		{"/crumbIssuer%2Fapi%2fjson", []string{"json"}, crumbWayMain},
+		{"/manage/manage/crumbIssuer/api/json", []string{"json"}, crumbWayMain},
+		{"/computer/(built-in)/node/crumbIssuer/api/json", nil, crumbWayOther},
+		{"/job/job/parent/crumbIssuer/api/json", nil, crumbWayOther},
+		{"/view/view/owner/crumbIssuer%2fapi/json", nil, crumbWayOther},
+		{"/job/a/ws/crumbIssuer/api/json", nil, noCrumbWay},
+		{"/job/ws/parent/crumbIssuer/api/json", nil, crumbWayOther},
+		{"/api/json", nil, noCrumbWay},
+		{"/", nil, noCrumbWay},
 	}
 	for _, tt := range tests {
 		t.Run(tt.target, func(t *testing.T) {
@@ -150,8 +156,8 @@ func TestRouteCrumbAPI(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tail, ok := p.crumbAPI(); ok != tt.ok || !slices.Equal(tail, tt.tail) {
-				t.Errorf("crumbAPI of %q = %q, %v; want %q, %v", tt.target, tail, ok, tt.tail, tt.ok)
+			if tail, way := p.crumbAPI(); way != tt.way || !slices.Equal(tail, tt.tail) {
+				t.Errorf("crumbAPI of %q = %q, %v; want %q, %v", tt.target, tail, way, tt.tail, tt.way)
 			}
 		})
 	}
@@ -164,7 +170,7 @@ func TestDispatchPathAllocations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := p.crumbAPI(); ok {
+		if _, way := p.crumbAPI(); way != noCrumbWay {
 			t.Fatal("taken for the crumb issuer")
 		}
 	})

@@ -50,6 +50,7 @@ var (
 	outOfScope      = response{http.StatusForbidden, "Forbidden: the scopes of this API token don't cover this request.\n"}
 	forPeople       = response{http.StatusForbidden, "Forbidden: these pages are for people who have signed in, not for API tokens.\n"}
 	noJenkinsTokens = response{http.StatusForbidden, "Forbidden: API tokens are not made in Jenkins here, but in the gateway.\n"}
+	noCrumbHere     = response{http.StatusNotFound, "Not found: ask for a crumb at /crumbIssuer/api/json, below Jenkins' context path.\n"}
 	noSuchEndpoint  = response{http.StatusNotFound, "Not found: the gateway manages API tokens here, at /user/<id>/ or /me/descriptorByName/jenkins.security.ApiTokenProperty/.\n"}
 	badTokenForm    = response{http.StatusBadRequest, "Bad request: the form is too large or not urlencoded.\n"}
 	tooManyFailures = response{http.StatusTooManyRequests, "Too many requests: too many failed credentials came from this network. Requests with a valid API token still pass.\n"}

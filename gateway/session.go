@@ -78,12 +78,12 @@ func (f *forward) session(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 
+	if _, way := f.route.crumbAPI(); way != noCrumbWay {
+		return f.askedForCrumb(w, r)
+	}
 	safe := isSafe(r.Method) || g.CrumbOnPostOnly && r.Method != http.MethodPost
 	if !safe && g.openings.CrumbExempt(f.route.path) == nil {
 		return f.guarded(w, r)
-	}
-	if tail, ok := f.route.crumbAPI(); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		return f.issue(w, r, tail)
 	}
 	if safe {
 		g.dropCrumb(r.Header) // Jenkins looks at none, and ours is for nobody but us
@@ -95,6 +95,22 @@ func (f *forward) session(w http.ResponseWriter, r *http.Request) error {
 		f.learn(r)
 	}
 	return err
+}
+
+// askedForCrumb answers a signed-in user's request that leads to Jenkins' crumb issuer.
+func (f *forward) askedForCrumb(w http.ResponseWriter, r *http.Request) error {
+	if !isSafe(r.Method) {
+		body := f.gate.newReplayBody(r, f.gate.ReplayLimit)
+		defer body.close()
+		if _, ok := f.verified(w, r, body, true); !ok {
+			return nil
+		}
+	}
+	if done, err := f.answerCrumb(w, r); done {
+		return err
+	}
+	f.gate.dropCrumb(r.Header)
+	return f.send(&answerWriter{ResponseWriter: w, visit: f}, r) // the schema
 }
 
 // guarded sends a request on whose crumb verifies, with Jenkins' current one: a

@@ -982,13 +982,13 @@ func TestSlowForms(t *testing.T) {
 			r.Header.Set("Cookie", bob.cookie())
 			r.Header.Set("Content-Type", contentType)
 			s.jenkins.ResetRequests()
-			if err := s.gate.ServeHTTP(w, r, passTo(http.NotFoundHandler())); err != nil {
+			if err := s.gate.ServeHTTP(w, r, passTo(s.jenkins)); err != nil {
 				t.Fatal(err)
 			}
 			switch {
 			case !complete && (w.Code != http.StatusRequestTimeout || !strings.Contains(s.log.last(), string(gateway.ReasonCrumbSlow)) || len(w.set) != 1 || w.set[0].IsZero()):
 				t.Errorf("%s: the client got %d %s; deadlines %v; the log says %s", contentType, w.Code, w.Body, w.set, s.log.last())
-			case complete && (w.Code != http.StatusNotFound || len(w.set) != 2 || !w.set[1].IsZero()):
+			case complete && (w.Code != http.StatusCreated || len(w.set) != 2 || !w.set[1].IsZero()):
 				t.Errorf("%s, complete: the client got %d %s; deadlines %v, want one that is taken back", contentType, w.Code, w.Body, w.set)
 			}
 		}

@@ -27,9 +27,10 @@ const (
 // Content types as Jetty writes them: it spells the ones that it knows its own way.
 const (
 	typeJSON   = "application/json;charset=utf-8"
-	typeXML    = "application/xml;charset=utf-8"
+	typeXML    = "application/xml;charset=UTF-8"
 	typePython = "text/x-python;charset=UTF-8"
-	typeText   = "text/plain;charset=UTF-8"
+	typeText   = "text/plain;charset=utf-8"
+	typeHTML   = "text/html;charset=utf-8"
 )
 
 // Issued is what a client is told: the crumb, and the names under which Jenkins presents its issuer.
@@ -45,7 +46,7 @@ type Issued struct {
 //
 // It follows hudson.security.csrf.CrumbIssuer.RestrictedApi, hudson.model.Api and the exporters of
 // org.kohsuke.stapler.export. Errors that Jenkins renders as HTML pages are told in one line of plain text, with the same
-// status and message. The schema flavour is not offered.
+// status and message. The schema, in which no crumb is, is the caller's.
 func (i Issued) ServeAPI(w http.ResponseWriter, r *http.Request, tail []string) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -67,12 +68,12 @@ func (i Issued) ServeAPI(w http.ResponseWriter, r *http.Request, tail []string) 
 		return
 	case "json":
 		if q.Has("jsonp") {
-			reply(w, r, http.StatusForbidden, typeText, "jsonp forbidden; implement jenkins.security.SecureRequester")
+			forbid(w, r, "jsonp forbidden; implement jenkins.security.SecureRequester")
 			return
 		}
 	case "python":
 	case "":
-		reply(w, r, http.StatusOK, typeText, "Remote API: json, xml, python\n")
+		reply(w, r, http.StatusOK, typeHTML, indexPage)
 		return
 	default:
 		reply(w, r, http.StatusNotFound, typeText, "Not Found")
@@ -220,6 +221,26 @@ func (i Issued) selectXML(q url.Values, props []property) answer {
 
 func xpathFailure(expr string, err error) answer {
 	return answer{http.StatusInternalServerError, typeText, fmt.Sprintf("XPath %q: %v", expr, err)}
+}
+
+// indexPage is what api/ shows. The page of Jenkins has its real crumb in it.
+const indexPage = `<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Remote API</title></head>
+<body><h1>REST API</h1><ul><li><a href="xml">XML API</a></li><li><a href="json">JSON API</a></li><li><a href="python">Python API</a></li><li><a href="schema">Schema</a></li></ul></body></html>
+`
+
+// forbid answers 403 as Jenkins' container does: in HTML, JSON or plain text, as the client
+// accepts it.
+func forbid(w http.ResponseWriter, r *http.Request, message string) {
+	w.Header().Set("Cache-Control", "must-revalidate,no-cache,no-store")
+	switch accept := r.Header.Get("Accept"); {
+	case accept == "" || strings.Contains(accept, "html") || strings.Contains(accept, "*/*"):
+		reply(w, r, http.StatusForbidden, "text/html;charset=iso-8859-1", "<html>\n<head>\n<title>Error 403 "+message+"</title>\n</head>\n<body><h2>HTTP ERROR 403 "+message+"</h2></body>\n</html>\n")
+	case strings.Contains(accept, "json"):
+		reply(w, r, http.StatusForbidden, "application/json", `{"servlet":"Stapler","message":"`+message+`","status":"403"}`)
+	default:
+		reply(w, r, http.StatusForbidden, "text/plain;charset=iso-8859-1", "HTTP ERROR 403 "+message+"\n")
+	}
 }
 
 func reply(w http.ResponseWriter, r *http.Request, status int, contentType, body string) {
