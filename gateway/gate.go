@@ -480,7 +480,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 			if d.Uncovered {
 				g.letPass(r, d, addr)
 			}
-			w = &statusWriter{ResponseWriter: w, decided: d.observe}
+			decided := d // a copy, so that d stays on the stack for all other requests
+			w = &statusWriter{ResponseWriter: w, decided: decided.observe}
 		}
 	}
 	g.Metrics.admitted[d.Class].Inc()
