@@ -52,6 +52,7 @@ import (
 //	stop                   stops the gateway
 //	edit FILE OLD NEW      replaces the first of a text in a file
 //	cutlast FILE           removes the last line of a file
+//	recorded               waits until the audit log has the lines of all changes
 //	close                  the gateway goes on without its store
 //
 // After a creation SECRET is the secret. Whatever the script does, a secret must
@@ -99,7 +100,8 @@ func scripts(dir string) testscript.Params {
 				lines := strings.SplitAfter(ts.ReadFile(path), "\n")
 				ts.Check(os.WriteFile(path, []byte(strings.Join(lines[:len(lines)-2], "")), 0o600))
 			},
-			"close": func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).closed.Store(true) },
+			"recorded": func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).recorded(ts) },
+			"close":    func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).closed.Store(true) },
 		},
 	}
 }
@@ -113,6 +115,18 @@ type gateway struct {
 	requests  transcript   // method and URI, as Caddy's admin endpoint logs them
 	log       transcript
 	secrets   []string
+}
+
+// recorded waits for the lines of changes that were stored before the log had them.
+func (g *gateway) recorded(ts *testscript.TestScript) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		switch lines, err := g.directory.Waiting(); {
+		case lines == 0:
+			return
+		case time.Now().After(deadline):
+			ts.Fatalf("%d lines still wait for the audit log: %v", lines, err)
+		}
+	}
 }
 
 type key struct{}

@@ -409,3 +409,9 @@ func tail(s string, n int) string {
 	}
 	return "…" + s[len(s)-n:]
 }
+
+// OnlyWorthlessCookie reports whether the lines of Set-Cookie are the one that the gateway
+// sends to token clients with its crumb: some of them insist on a session, and it names none.
+func OnlyWorthlessCookie(lines []string) bool {
+	return len(lines) == 1 && strings.HasPrefix(lines[0], "JSESSIONID.crumbgate=none;")
+}

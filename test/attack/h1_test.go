@@ -63,7 +63,7 @@ func (w *world) sendH1(t *testing.T, raw string, half bool) (status int) {
 // checkAnswer: a client with a token gets no session of Jenkins.
 func (w *world) checkAnswer(t *testing.T, h http.Header) {
 	t.Helper()
-	if cookies := h["Set-Cookie"]; len(cookies) > 0 && !w.people {
+	if cookies := h["Set-Cookie"]; len(cookies) > 0 && !w.people && !gatewaytest.OnlyWorthlessCookie(cookies) {
 		t.Errorf("a cookie of Jenkins reaches the client: %q", cookies)
 	}
 }

@@ -229,7 +229,7 @@ func TestJenkinsDown(t *testing.T) {
 	call{user: "alice", secret: secret}.want(t, g.URL, 502)
 	call{method: "POST", path: "/quietDown", user: "alice", secret: secret}.want(t, g.URL, 502)
 	g.Stop(t)
-	if !strings.Contains(g.Log(), "Jenkins gives no crumb, so the request was not sent") || !strings.Contains(g.Log(), "connection refused") {
+	if !strings.Contains(g.Log(), `"no crumb from Jenkins"`) || !strings.Contains(g.Log(), "connection refused") {
 		t.Error("the log does not have the reason")
 	}
 	for line := range strings.Lines(g.Log()) {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -162,6 +165,42 @@ func load(t *testing.T, g *gatewaytest.Gateway, caddyfile string) {
 	}
 	// Caddy closes what is idle, and net/http sends no POST a second time.
 	gatewaytest.Client.CloseIdleConnections()
+	// The former listener shares the port until it is closed, and then resets the connections
+	// that the kernel has given to it.
+	site := ":" + hexPort(t, g.URL) + " "
+	gatewaytest.Eventually(t, "the former listener closes", func() error {
+		listeners := 0
+		for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+			text, err := os.ReadFile(table)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			for line := range strings.Lines(string(text)) {
+				fields := strings.Fields(line)
+				if len(fields) > 3 && strings.HasSuffix(fields[1]+" ", site) && fields[3] == "0A" {
+					listeners++
+				}
+			}
+		}
+		if listeners > 1 {
+			return fmt.Errorf("%d listeners share the port", listeners)
+		}
+		return nil
+	})
+}
+
+// hexPort returns the port of a URL as /proc/net/tcp has it.
+func hexPort(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%04X", port)
 }
 
 // goroutines counts those of the gateway.

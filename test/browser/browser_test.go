@@ -188,6 +188,7 @@ func TestOtherOrigins(t *testing.T) {
 		// What the browser sends the cookie with, which is SameSite=Lax, from another
 		// port of the same host and from another host.
 		sameSite, crossSite bool
+		asksFirst           bool // the browser sends a preflight in place of the request
 	}{
 		{
 			name: "form", path: "/job/deploy/build?delay=0sec", leaves: true, sameSite: true,
@@ -202,7 +203,7 @@ func TestOtherOrigins(t *testing.T) {
 			script: `return fetch(url, {method: "POST", mode: "no-cors", credentials: "include", body: new URLSearchParams({a: 1})}).then(r => "sent, and may not be read: " + r.type, String)`,
 		},
 		{
-			name: "fetch that asks first", path: "/job/deploy/?a=1",
+			name: "fetch that asks first", path: "/job/deploy/?a=1", asksFirst: true,
 			script: `return fetch(url, {method: "DELETE", credentials: "include"}).then(r => { throw r.status }, String)`,
 		},
 		{
@@ -234,7 +235,11 @@ func TestOtherOrigins(t *testing.T) {
 				} else if _, err := chromedp.Run(tab, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)); err != nil {
 					t.Errorf("not refused: %v", err)
 				}
-				w.checkAttempt(t, mark, withCookie)
+				if a.asksFirst {
+					w.checkPreflight(t)
+				} else {
+					w.checkAttempt(t, mark, withCookie)
+				}
 			})
 		}
 	}
@@ -252,6 +257,20 @@ func TestOtherOrigins(t *testing.T) {
 		}
 		t.Error("the same link on an own page did not arrive as carol's")
 	})
+}
+
+// checkPreflight checks that a browser has asked whether it may make a request, that the gateway
+// has refused, and that neither the sign-in nor Jenkins has received anything: a preflight has no cookies.
+func (w *world) checkPreflight(t *testing.T) {
+	t.Helper()
+	if !strings.Contains(w.Log(), `"method":"OPTIONS"`) {
+		t.Error("the gateway has refused no preflight")
+	}
+	for _, r := range w.jenkins.Requests() {
+		if r.Method != http.MethodGet {
+			t.Errorf("Jenkins received %s %s from %q", r.Method, r.RequestURI, r.User)
+		}
+	}
 }
 
 // checkAttempt checks that an attempt was made, with the cookie or without, and

@@ -336,7 +336,7 @@ func (w *world) token(secret string) {
 		for _, cookie := range []string{"Cookie: a=b", w.cookie("bob")} {
 			for _, method := range []string{"GET", "POST"} {
 				a, seen := w.ask(method, whoAmI, "", credential, cookie, acceptsPage)
-				if a.StatusCode != http.StatusUnauthorized || seen != nil || !strings.Contains(a.body, "send a valid API token") {
+				if a.StatusCode != http.StatusUnauthorized || seen != nil || !strings.Contains(strings.ToLower(a.body), "send a valid api token") {
 					t.Errorf("%s, %s, %s: %s %q; Jenkins got %v", method, what, cookie, a.Status, a.body, seen)
 				}
 			}
