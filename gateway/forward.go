@@ -392,7 +392,7 @@ func (f *forward) fetch(ctx context.Context, answer *crumb.Answer, request *http
 		return nil, fmt.Errorf("the crumb of Jenkins is named %s: set crumb_field to that, or leave it out", session.Field)
 	}
 	if session.Crumb != "" && !g.isCrumbField(session.Field) {
-		return nil, fmt.Errorf("Jenkins names its crumb %q, which is no default name of a crumb: set crumb_field to that name if it is right", session.Field)
+		return nil, fmt.Errorf("the crumb of Jenkins is named %q, which is no default name: set crumb_field to that name if it is right", session.Field)
 	}
 	session.Fetched = asked
 	if bindsAddr(session.Version) {

@@ -35,7 +35,7 @@ func (x *exchange) dispatch() {
 // readable tells what anonymous may see without Overall/Read: Jenkins.ALWAYS_READABLE_PATHS, unprotected root actions,
 // webhooks, and files that are served before any check.
 func readable(tokens []string) bool {
-	if len(tokens) == 0 {
+	if len(tokens) == 0 || missingFile(tokens) {
 		return false
 	}
 	switch tokens[0] {
@@ -47,6 +47,16 @@ func readable(tokens []string) bool {
 		return true
 	}
 	return webhook(tokens)
+}
+
+// missingFile reports whether a static file is none that Jenkins has: one named "none" here. Then the path is looked up
+// in Jenkins itself, so that anonymous is denied, on a page that opens a session.
+func missingFile(tokens []string) bool {
+	switch tokens[0] {
+	case "adjuncts", "css", "scripts", "images":
+		return strings.HasPrefix(tokens[len(tokens)-1], "none.")
+	}
+	return false
 }
 
 // webhook tells the endpoints of plugins that take in events of others.
@@ -85,6 +95,10 @@ func (x *exchange) object(title string) {
 func (x *exchange) root(t []string) {
 	if len(t) == 0 {
 		x.groupPage(x.j.jobs.root, "Dashboard")
+		return
+	}
+	if missingFile(t) {
+		x.notFound()
 		return
 	}
 	if webhook(t) && t[0] != "buildByToken" {

@@ -18,9 +18,9 @@ func Dispatched(prefix, rawPath string) (tokens []string, ok bool) {
 	return pathTokens(canonicalPath(rest))
 }
 
-// Meant is Dispatched for a path as a client writes it that leaves the escaping of non-ASCII characters to a proxy.
+// Meant is Dispatched for a path as a client writes it that leaves the escaping of blanks and non-ASCII characters to a proxy.
 func Meant(prefix, path string) (tokens []string, ok bool) {
-	return Dispatched(prefix, notASCII.ReplaceAllStringFunc(path, url.PathEscape))
+	return Dispatched(prefix, unescaped.ReplaceAllStringFunc(path, url.PathEscape))
 }
 
-var notASCII = regexp.MustCompile(`[^\x00-\x7f]+`)
+var unescaped = regexp.MustCompile(`[^!-~]+`)

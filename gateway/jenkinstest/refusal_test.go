@@ -118,7 +118,7 @@ func TestDenials(t *testing.T) {
 			t.Errorf("6.6: anonymous GET %s = %d, want 200", path, a.StatusCode)
 		}
 	}
-	for _, path := range []string{"/", "/api/json", "/me/", "/crumbIssuer/api/json", "/static/x/job/a/", "/nowhere", "/loginx"} {
+	for _, path := range []string{"/", "/api/json", "/me/", "/crumbIssuer/api/json", "/static/x/job/a/", "/nowhere", "/loginx", "/images/none.png", "/static/x/scripts/none.js"} {
 		if a := send(t, "GET", url+path, ""); a.StatusCode != 403 {
 			t.Errorf("6.6: anonymous GET %s = %d, want 403", path, a.StatusCode)
 		}

@@ -93,7 +93,6 @@ func TestWaitingLineIsWrittenOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.reopen()
-	tok = w.get(tok.Record().ID)
 	var line token.RecordedEvent
 	err := w.Reconcile(t.Context(), func() token.Recorded {
 		// The log has what the store could not forget: its ID is known from the store.
