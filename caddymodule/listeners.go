@@ -73,7 +73,7 @@ func (a *App) addresses() []listening.Address {
 				}
 				at := listening.Address{Network: "tcp", AddrPort: tcp.AddrPort()}
 				if !at.Addr().IsValid() { // no host means all addresses
-					at.AddrPort = listening.All(uint16(port)) //nolint:gosec // it has been parsed as a port
+					at.AddrPort = listening.All(uint16(port))
 				}
 				found = append(found, at)
 				if len(server.TLSConnPolicies) > 0 && (len(server.Protocols) == 0 || slices.Contains(server.Protocols, "h3")) {

@@ -92,7 +92,7 @@ func (w *routeWalk) routes(list caddyhttp.RouteList, in arrival, where string) a
 		}
 		matchers := len(route.MatcherSets)+len(route.MatcherSetsRaw) > 0
 		into := in
-		if i > 0 && matchers && route.Group == "" && sameMatchers(route, &list[i-1]) {
+		if i > 0 && matchers && route.Group == "" && sameMatchers(route, &list[i-1]) { //nolint:gosec // G602: i is above 0
 			into = matched // it matches the requests that the route before has matched, and no others
 		}
 		out := w.handlers(route, into, fmt.Sprintf("%s, route %d", where, i))

@@ -477,7 +477,7 @@ func (l *Log) write(batch []pending) (int, error) {
 			return 0, err
 		}
 		l.lines, head, missing = with, next, 0
-		batch[i].head = next
+		batch[i].head = next //nolint:gosec // G602: i is an index of batch
 		n++
 		durable = durable || p.own || p.done != nil
 	}

@@ -257,7 +257,7 @@ func (e *Env) since(t admin.Time) string {
 		case left <= day:
 			unit = time.Hour
 		}
-		then = now.Add((left + unit - 1) / unit * unit)
+		then = now.Add((left + unit - 1).Truncate(unit))
 	}
 	return humanize.CustomRelTime(then, now, "ago", "from now", spans)
 }

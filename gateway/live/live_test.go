@@ -506,11 +506,11 @@ func TestOpenRequestIsUse(t *testing.T) {
 	}
 	var q live.Request
 	w.Begin(&q, tok, access, httptest.NewRecorder(), httptest.NewRequestWithContext(live.ConnContext(t.Context(), nil), "GET", "/", nil), w.now())
-	for _, hours := range []time.Duration{2, 4, 6} {
-		w.ahead.Store(int64(hours * time.Hour))
+	for _, ahead := range []time.Duration{2 * time.Hour, 4 * time.Hour, 6 * time.Hour} {
+		w.ahead.Store(int64(ahead))
 		w.Look()
 		if refusal := tok.Admit(w.now()); refusal != "" {
-			t.Errorf("after %d hours with an open request Admit = %q", hours, refusal)
+			t.Errorf("after %v with an open request Admit = %q", ahead, refusal)
 		}
 	}
 	if q.End() {

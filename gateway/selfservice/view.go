@@ -51,7 +51,7 @@ func relative(t, now time.Time) string {
 		case span <= 48*time.Hour:
 			unit = time.Hour
 		}
-		span = (span + unit - 1) / unit * unit
+		span = (span + unit - 1).Truncate(unit)
 	}
 	var text string
 	switch {

@@ -167,8 +167,8 @@ func Open(ctx context.Context, store storage.Store, cfg Config) (*Directory, err
 	}
 	d.tracker = usage.NewTracker(store, cfg.Log)
 	err := d.load(ctx)
-	go d.run()           //nolint:gosec // it goes on until Close, whatever becomes of ctx
-	go d.recordWaiting() //nolint:gosec // the same
+	go d.run() //nolint:gosec // it goes on until Close, whatever becomes of ctx
+	go d.recordWaiting()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the token store: %w", err), d.Close())
 	}

@@ -204,7 +204,7 @@ func TestUnprovedBodiesLeaveRoom(t *testing.T) {
 					sent, write := io.Pipe()
 					pipes = append(pipes, write)
 					senders.Go(func() {
-						v.Verify(httptest.NewRecorder(), requestWith(sign(nil), sent, limit), fmt.Sprint("network ", i%c.networks)) //nolint:errcheck // refused in any case
+						v.Verify(httptest.NewRecorder(), requestWith(sign(nil), sent, limit), fmt.Sprint("network ", i%c.networks))
 						sent.Close()
 					})
 					go write.Write(make([]byte, limit-1))
@@ -260,7 +260,7 @@ func TestDrippingSender(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		})
-		io.ReadAll(client) //nolint:errcheck // until the server hangs up
+		io.ReadAll(client)
 		if err := <-results; !errors.Is(err, webhook.ErrBody) {
 			t.Errorf("Verify = %v, want ErrBody", err)
 		}

@@ -85,7 +85,7 @@ func inspect(file io.ReaderAt, size, pageSize int64) (*inspector, error) {
 			return nil, err
 		}
 		m, err := decodeMeta(page)
-		if err == nil && native.Uint64(page) != uint64(i) { //nolint:gosec // 0 or 1
+		if err == nil && native.Uint64(page) != uint64(i) {
 			err = errors.New("it is a copy of the other one")
 		}
 		if err != nil {
@@ -101,8 +101,8 @@ func inspect(file io.ReaderAt, size, pageSize int64) (*inspector, error) {
 		return nil, fmt.Errorf("its heads are of the transactions %d and %d", heads[0].txid, heads[1].txid)
 	}
 	in.meta = heads[1]
-	if in.meta.pages > uint64(size/pageSize) { //nolint:gosec // a size is not negative
-		return nil, fmt.Errorf("it has %d bytes of %d", size, int64(in.meta.pages)*pageSize) //nolint:gosec // only told
+	if in.meta.pages > uint64(size/pageSize) {
+		return nil, fmt.Errorf("it has %d bytes of %d", size, int64(in.meta.pages)*pageSize)
 	}
 	in.used = make(bitmap, in.meta.pages/64+1)
 	return in, in.readFreelist()
@@ -168,7 +168,7 @@ func (in *inspector) page(id uint64, buf []byte) (page, error) {
 		buf = make([]byte, in.pageSize)
 	}
 	buf = buf[:in.pageSize]
-	at := int64(id) * in.pageSize //nolint:gosec // it is within the file
+	at := int64(id) * in.pageSize
 	if _, err := in.file.ReadAt(buf, at); err != nil {
 		return page{}, err
 	}
@@ -180,7 +180,7 @@ func (in *inspector) page(id uint64, buf []byte) (page, error) {
 		return page{}, err
 	}
 	if overflow > 0 {
-		whole := make([]byte, int64(1+overflow)*in.pageSize) //nolint:gosec // it is within the file
+		whole := make([]byte, int64(1+overflow)*in.pageSize)
 		if _, err := in.file.ReadAt(whole, at); err != nil {
 			return page{}, err
 		}
@@ -241,7 +241,7 @@ func (p page) elements(size int) ([]byte, error) {
 
 // slice returns the key and value of the element at an offset of the page.
 func (p page) slice(element int, pos, ksize, vsize uint32) (key, value []byte, err error) {
-	from := uint64(element) + uint64(pos)                                    //nolint:gosec // an offset in a page
+	from := uint64(element) + uint64(pos)
 	behind := uint64(pageHeaderLen) + uint64(p.count)*uint64(leafElementLen) // elements have one size
 	if from < behind || from+uint64(ksize)+uint64(vsize) > uint64(len(p.data)) {
 		return nil, nil, fmt.Errorf("page %d: an element reaches out of it", p.id)

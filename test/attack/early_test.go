@@ -61,7 +61,7 @@ func relayTo(t *testing.T, gateway string, hold bool) *relay {
 			r.flight = append(r.flight, append([]byte{}, b[:n]...))
 			r.mu.Unlock()
 			if !hold {
-				server.Write(b[:n]) //nolint:errcheck // the test sees what does not arrive
+				server.Write(b[:n])
 			}
 			if early && !sent {
 				client, sent = from, true
@@ -76,7 +76,7 @@ func relayTo(t *testing.T, gateway string, hold bool) *relay {
 				return
 			}
 			<-r.early
-			r.client.WriteToUDP(b[:n], client) //nolint:errcheck // likewise
+			r.client.WriteToUDP(b[:n], client)
 		}
 	}()
 	return r
@@ -302,7 +302,7 @@ func TestEarlyData(t *testing.T) {
 			defer thief.Close()
 			gatewaytest.Eventually(t, "the gateway refuses the copy", func() error {
 				for _, datagram := range held.recorded() {
-					thief.Write(datagram) //nolint:errcheck // sent again
+					thief.Write(datagram)
 				}
 				time.Sleep(50 * time.Millisecond)
 				if n := w.tooEarly(t); n < before+2 {
