@@ -51,7 +51,8 @@ func (x *exchange) authenticate() bool {
 	separates := func(c rune) bool { return strings.ContainsRune(x.j.cfg.GroupsDelimiter, c) }
 	listed := latin1(x.r.Header.Get(x.j.cfg.GroupsHeader))
 	if x.j.cfg.MixGroups {
-		x.j.shared.Store(&listed)
+		own := listed
+		x.j.shared.Store(&own)
 		time.Sleep(time.Millisecond) // the plugin looks the user up in between
 		listed = *x.j.shared.Load()
 	}
