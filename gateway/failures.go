@@ -19,8 +19,8 @@ const DefaultMaxFailures = 600
 const maxFailing = 10_000
 
 // failures limits what failed credentials cost: a network that sends too many gets 429,
-// without a line in the logs for each. The token has been looked up by then, so that
-// no valid one is ever refused for what others behind its address send.
+// without a line in the log for each. They have been judged by then, so that no valid
+// one is ever refused for what others behind its address send.
 type failures struct {
 	perMinute int // below 0: no limit
 	networks  *otter.Cache[string, *failing]
@@ -40,15 +40,26 @@ func newFailures(perMinute int) (*failures, error) {
 	return &failures{perMinute: perMinute, networks: networks}, nil
 }
 
-// guesses are the reasons that a client without any token can cause.
-var guesses = map[Reason]bool{ReasonForeign: true, ReasonMalformed: true, ReasonUnknown: true}
+// isFailure reports whether a credential failed, whether it was guessed, damaged, sent
+// where none may stand, or of a token that has ended. All that is answered alike counts
+// alike, or the limit would tell which tokens exist.
+func (d *Decision) isFailure() bool {
+	switch responses[d.Reason] {
+	case unauthorized:
+		return d.Reason != ReasonNone
+	case ambiguous, forPeople, unsigned:
+		return true
+	case tokenInURL:
+		return d.Class == ClassNone // otherwise a valid credential came beside it
+	}
+	return false
+}
 
 // exceeded counts a denial, and returns for how many seconds the client is to wait, 0
 // if its network has not sent too many failed credentials. first is set for the first
-// such denial of a series. The use of a token that exists, such as a revoked one, is no
-// guess: all its denials are recorded.
+// such denial of a series.
 func (f *failures) exceeded(d *Decision, now time.Time) (wait int, first bool) {
-	if f.perMinute < 0 || d.Token != nil || !guesses[d.Reason] {
+	if f.perMinute < 0 || !d.isFailure() {
 		return 0, false
 	}
 	network := networkOf(d.addr)

@@ -13,7 +13,7 @@ import (
 )
 
 // A network that sends too many failed credentials gets 429, and costs no more log
-// lines. Valid tokens pass beside it, and known tokens are told and recorded as ever.
+// lines. Valid tokens pass beside it, and denials of known tokens are recorded as ever.
 func TestFailedCredentialsAreLimited(t *testing.T) {
 	var addr atomic.Value
 	addr.Store("2001:db8:1:1::1")
@@ -58,8 +58,8 @@ func TestFailedCredentialsAreLimited(t *testing.T) {
 	if a := s.send("GET", "/api/json", ""); a.StatusCode != http.StatusUnauthorized {
 		t.Errorf("no credential beside the guesses: status %d, want 401", a.StatusCode)
 	}
-	if a := s.send("GET", "/api/json", "", "Authorization: "+basicAuth("bob", secret)); a.StatusCode != http.StatusUnauthorized || recorded.Load() != 62 {
-		t.Errorf("a known token with another user: status %d, %d denials recorded; want 401 and 62", a.StatusCode, recorded.Load())
+	if a := s.send("GET", "/api/json", "", "Authorization: "+basicAuth("bob", secret)); a.StatusCode != http.StatusTooManyRequests || recorded.Load() != 62 {
+		t.Errorf("a known token with another user: status %d, %d denials recorded; want 429 and 62", a.StatusCode, recorded.Load())
 	}
 	now.Add(2)
 	if status := guess(1); status != http.StatusUnauthorized {

@@ -542,6 +542,10 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision) {
 		if first {
 			g.Log.Warn("too many failed credentials, which are not logged until the client slows down", "client_addr", d.addr)
 		}
+		g.raiseReuse(r, d)
+		if d.Token != nil {
+			g.Refused(r, d) // the records of a token miss no use of it
+		}
 		w.Header().Set("Retry-After", strconv.Itoa(wait))
 		answer(w, r, responses[ReasonFailures])
 		return
