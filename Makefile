@@ -10,6 +10,8 @@ TOOL := $(GO) tool -modfile=tools/go.mod
 # without the race detector has them, so that the build cache does it once.
 RELEASE := -trimpath -tags=nobadger,nomysql,nopgx
 STATIC  := CGO_ENABLED=0 GOFLAGS='$(RELEASE)'
+# What tests alone are built with: caddymodule/testclock.go.
+TESTCLOCK := -tags=nobadger,nomysql,nopgx,crumbgate_testclock
 # The race detector needs a C compiler.
 RACE    ?= $(if $(shell command -v "$$($(GO) env CC)"),-race)
 
@@ -72,14 +74,17 @@ fmt-check:
 .PHONY: vet
 vet:
 	$(STATIC) $(GO) vet ./...
+	$(STATIC) $(GO) vet $(TESTCLOCK) ./caddymodule
 
 .PHONY: staticcheck
 staticcheck:
 	$(STATIC) $(TOOL) staticcheck ./...
+	$(STATIC) $(TOOL) staticcheck $(TESTCLOCK) ./caddymodule
 
 .PHONY: golangci
 golangci:
 	$(STATIC) $(TOOL) golangci-lint run
+	$(STATIC) $(TOOL) golangci-lint run --build-tags=nobadger,nomysql,nopgx,crumbgate_testclock ./caddymodule
 
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities; needs the network (GOVULNDB names a copy)

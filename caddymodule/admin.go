@@ -28,6 +28,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
 	handler := admin.NewHandler(admin.Config{
+		Now:       clock,
 		Directory: func() (*token.Directory, error) { return active((*App).directory) },
 		CrumbKeys: func() (*crumb.Keys, error) { return active((*App).crumbKeys) },
 		Audit: func() (admin.AuditStatus, error) {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/user"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -29,7 +28,7 @@ endpoint, or shows a gateway at work in front of a stand-in Jenkins.`,
 			cli.Setup(cmd, cli.Env{
 				Stdout:   os.Stdout,
 				Stderr:   os.Stderr,
-				Now:      time.Now,
+				Now:      clock,
 				Username: username(),
 				Dial:     dialAdmin,
 				Serve:    serve,

@@ -269,14 +269,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		pages, err := selfservice.New(selfservice.Config{
 			Directory: app.directory, CrumbKeys: app.crumbKeys, Prefix: config.PagesPrefix, JenkinsPrefix: config.Prefix, SignOut: config.SignOut != "",
-			Admin: config.IsAdmin, Audit: app.auditReader(), Log: ctx.Slogger(),
+			Now: clock, Admin: config.IsAdmin, Audit: app.auditReader(), Log: ctx.Slogger(),
 		})
 		if err != nil {
 			return fmt.Errorf("pages: %w", err)
 		}
 		config.Pages = pages.ServeHTTP
 	}
-	config.ClientAddr, config.Trusted = clientAddr, fromTrustedProxy
+	config.Now, config.ClientAddr, config.Trusted = clock, clientAddr, fromTrustedProxy
 	config.CrumbKeys = app.crumbKeys
 	if h.Session != nil {
 		config.Session = h.Session.person

@@ -90,7 +90,7 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 	defer cancel()
 	s := &sharedDirectory{key: storage.Key(), store: store, log: ctx.Slogger()}
 	s.emitter = newEmitter(s.app.Load)
-	s.Directory, err = token.Open(loading, auditedStore{store, &s.audit}, token.Config{Log: ctx.Slogger(), Audit: s.record, Told: s.told})
+	s.Directory, err = token.Open(loading, auditedStore{store, &s.audit}, token.Config{Log: ctx.Slogger(), Now: clock, Audit: s.record, Told: s.told})
 	if err != nil {
 		s.emitter.close(0)
 		return nil, err
@@ -99,11 +99,11 @@ func openDirectory(ctx caddy.Context, storage Storage, audited Audit) (caddy.Des
 		_ = s.Destruct() // what went wrong before says more
 		return nil, err
 	}
-	if s.keys, err = crumb.OpenKeys(loading, store, time.Now); err != nil {
+	if s.keys, err = crumb.OpenKeys(loading, store, clock); err != nil {
 		_ = s.Destruct() // what went wrong before says more
 		return nil, err
 	}
-	s.live = live.New(time.Now, ctx.Slogger(), s.ended)
+	s.live = live.New(clock, ctx.Slogger(), s.ended)
 	openDirectories.Store(s.key, nil)
 	return s, nil
 }

@@ -97,6 +97,9 @@ func (d *Directory) Sweep(ctx context.Context) {
 		d.config.Log.Error("tokens were not looked through for what has become due", "error", err)
 		return
 	}
+	if before > now.Unix() {
+		before = 0 // the clock was ahead: it is better to tell twice than not at all
+	}
 	var ending []*Token
 	for t := range d.index.all() {
 		r := t.Record()

@@ -105,6 +105,28 @@ func TestExpiringWithoutStore(t *testing.T) {
 	}
 }
 
+// After a look with a clock that was a year ahead, tokens are still said to end soon.
+func TestExpiringIsToldAfterAWrongClock(t *testing.T) {
+	w := newWorld(t)
+	for _, life := range []string{"10d", "100d"} {
+		w.create(token.Request{User: "alice", Name: life, Expires: life})
+	}
+	right := w.now
+	w.pass(366 * day)
+	w.ending()
+	w.now = right.Add(9 * day)
+	if got, want := w.ending(), []string{"10d"}; !slices.Equal(got, want) {
+		t.Errorf("the clock is right again, and %q end soon, want %q", got, want)
+	}
+	if got := w.ending(); got != nil {
+		t.Errorf("a second look says that %q end soon", got)
+	}
+	w.pass(85 * day)
+	if got, want := w.ending(), []string{"100d"}; !slices.Equal(got, want) {
+		t.Errorf("at the end of the other %q end soon, want %q", got, want)
+	}
+}
+
 // Idle tokens are refused to the second, and stay active. One that is resumed is not idle
 // at once.
 func TestIdle(t *testing.T) {

@@ -42,6 +42,9 @@ var (
 	buildRelease = sync.OnceValues(func() (string, error) {
 		return build("caddy", "CGO_ENABLED=0", "-trimpath", "-tags=nobadger,nomysql,nopgx")
 	})
+	buildTestClock = sync.OnceValues(func() (string, error) {
+		return build("caddy-testclock", "CGO_ENABLED=0", "-trimpath", "-tags=nobadger,nomysql,nopgx,crumbgate_testclock")
+	})
 	buildRace = sync.OnceValues(func() (string, error) { return build("caddy-race", "CGO_ENABLED=1", "-race") })
 )
 

@@ -126,6 +126,33 @@ func (g *Gateway) UseRelease(tb testing.TB) {
 	g.caddy = ReleaseBinary(tb)
 }
 
+// UseTestClock makes the next Start run the program with a clock that SetClock sets,
+// and without the race detector.
+func (g *Gateway) UseTestClock(tb testing.TB) {
+	tb.Helper()
+	g.caddy = built(tb, buildTestClock)
+	g.Env = append(g.Env, TestClockEnv+"="+g.clockFile())
+	g.SetClock(tb, 0)
+}
+
+// TestClockEnv is the environment variable of package caddymodule that names the file
+// with the error of the clock.
+const TestClockEnv = "CRUMBGATE_TEST_CLOCK"
+
+// SetClock makes the clock of a gateway with a test clock wrong, at once.
+func (g *Gateway) SetClock(tb testing.TB, wrong time.Duration) {
+	tb.Helper()
+	next := g.clockFile() + ".next"
+	if err := os.WriteFile(next, []byte(wrong.String()), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.Rename(next, g.clockFile()); err != nil { // the gateway reads it all the time
+		tb.Fatal(err)
+	}
+}
+
+func (g *Gateway) clockFile() string { return filepath.Join(g.Dir, "clock") }
+
 // Memory returns a figure of the running gateway's memory in bytes, by its name in
 // proc_pid_status(5).
 func (g *Gateway) Memory(tb testing.TB, figure string) int64 {
