@@ -104,6 +104,8 @@ func (s *Store) commit(batches []*batch) {
 	var err error
 	if refused := s.refused.Load(); refused != nil {
 		err = *refused
+	} else if err = s.inPlace(); err != nil { // before there is more room, which would hide that the file was cut short
+		err = fmt.Errorf("the batch was not stored: %w", err)
 	} else {
 		if batches = s.withRoom(batches); len(batches) == 0 {
 			return
@@ -120,19 +122,19 @@ func (s *Store) commit(batches []*batch) {
 }
 
 func (s *Store) write(batches []*batch) error {
-	if err := s.inPlace(); err != nil {
-		return fmt.Errorf("the batch was not stored: %w", err)
-	}
 	txid := 0
 	err := s.use(func() error {
 		return s.update(func(tx *bolt.Tx) error {
 			txid = tx.ID()
-			return applyAll(tx, batches)
+			if err := applyAll(tx, batches); err != nil {
+				return err
+			}
+			return tx.Bucket(metaBucket).Put(sessionKey, s.session[:])
 		})
 	})
 	switch {
 	case err == nil:
-		if err := s.inPlace(); err != nil {
+		if err := s.wrote(batches); err != nil {
 			return fmt.Errorf("the batch was stored in a file that is gone: %w", err)
 		}
 		return nil

@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -116,7 +117,15 @@ func newStore(path string, o Options, db *bolt.DB, file *os.File) (*Store, error
 		_ = db.Close() // nothing was written
 		return nil, err
 	}
-	return &Store{path: path, known: o.Known, db: db, file: file, opened: info, update: db.Update, writer: make(chan struct{}, 1)}, nil
+	s := &Store{path: path, known: o.Known, db: db, file: file, opened: info, update: db.Update, writer: make(chan struct{}, 1)}
+	_, _ = rand.Read(s.session[:]) // it never fails
+	found, err := s.content()
+	if err != nil {
+		discard(db, file, err)
+		return nil, err
+	}
+	s.last.Store(&found)
+	return s, nil
 }
 
 // discard closes a database for the error found, which counts more than that of closing:

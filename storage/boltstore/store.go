@@ -9,8 +9,9 @@
 //
 // The file is a bbolt database with two buckets. "entries" holds each key with a
 // checksum and the revision of its last write before its value. "meta" holds "schema"
-// (4 bytes) and "state": the revision of the last batch, and how many entries of each
-// kind there are. Open checks all of it.
+// (4 bytes), "state": the revision of the last batch, and how many entries of each
+// kind there are, and "session": which opening of the store has written that batch. Open
+// checks all of it.
 package boltstore
 
 import (
@@ -32,6 +33,7 @@ var (
 	metaBucket = []byte("meta")
 	schemaKey  = []byte("schema")
 	stateKey   = []byte("state")
+	sessionKey = []byte("session")
 
 	dataBucketV1  = []byte("data")
 	revisionKeyV1 = []byte("revision")
@@ -47,6 +49,11 @@ type Store struct {
 	file  *os.File // that of db
 
 	opened os.FileInfo // of file, which tells whether it is still at path
+	// session is written with each batch. With the revision it names the content of the file:
+	// two copies of a store that have gone on apart can have the same revision.
+	session [sessionLen]byte
+	// last is the content after the last batch.
+	last atomic.Pointer[content]
 
 	// out is the error of all calls once the store is closed or out of use.
 	out atomic.Pointer[error]

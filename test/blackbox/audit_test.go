@@ -162,3 +162,60 @@ func TestOlderStoreIsNoticed(t *testing.T) {
 		t.Errorf("audit verify: %+v", r)
 	}
 }
+
+// TestOlderStoreWrittenOverTheOpenOne: an older copy of the store is copied over the file while
+// the gateway runs. No change that follows may hide from the next start what the copy lacks.
+func TestOlderStoreWrittenOverTheOpenOne(t *testing.T) {
+	_, url := jenkinstest.Start(t, jenkinstest.Config{})
+	for _, how := range []struct {
+		name string
+		flag int
+		end  func(*gatewaytest.Gateway, testing.TB)
+	}{
+		{"cut off first, then stopped", os.O_TRUNC, (*gatewaytest.Gateway).Stop},
+		{"in place, then killed", 0, (*gatewaytest.Gateway).Kill},
+	} {
+		t.Run(how.name, func(t *testing.T) {
+			t.Parallel()
+			g := gatewaytest.Start(t, url, gatewaytest.Smallest)
+			leaked, left := g.CreateToken(t, "alice", "leaked"), g.CreateToken(t, "bob", "left")
+			backup, err := os.ReadFile(g.Store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := func(want int, says string, args ...string) {
+				t.Helper()
+				r := g.Run(t, append(append([]string{"crumbgate"}, args...), "--address", g.Admin)...)
+				if r.Status != want || !strings.Contains(r.Stdout+r.Stderr, says) {
+					t.Errorf("%v: %+v, want status %d and %q", args, r, want, says)
+				}
+			}
+			refused := func() {
+				t.Helper()
+				call{user: "alice", secret: leaked}.want(t, g.URL, 401)
+				call{user: "bob", secret: left}.want(t, g.URL, 401)
+			}
+			run(0, "", "token", "revoke", "--user", "alice", "--name", "leaked")
+			run(0, "", "user", "disable", "bob")
+			file, err := os.OpenFile(g.Store, os.O_WRONLY|how.flag, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := file.Write(backup); err != nil {
+				t.Fatal(err)
+			}
+			if err := file.Close(); err != nil {
+				t.Fatal(err)
+			}
+			run(0, "another copy was written over the file", "health")
+			run(1, "another copy was written over the file", "token", "create", "--user", "carol")
+			refused()
+			how.end(g, t)
+			g.Start(t)
+			refused()
+			if n := strings.Count(g.Log(), "was missing from the token store, and is applied"); n < 2 {
+				t.Errorf("the log names %d changes that were applied, want 2", n)
+			}
+		})
+	}
+}
