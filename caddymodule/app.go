@@ -75,6 +75,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.events.On("stopping", storeUses{a}); err != nil {
 		return fmt.Errorf("subscribing to the stop: %w", err)
 	}
+	if err := a.events.On("started", takeEffect{a}); err != nil {
+		return fmt.Errorf("subscribing to the start: %w", err)
+	}
 	if !listenersChecked.Load() {
 		if err := a.events.On("started", lookAgain{ctx}); err != nil {
 			return fmt.Errorf("subscribing to the start: %w", err)
@@ -118,10 +121,26 @@ func (a *App) Start() error {
 	if err := a.checkListeners(); err != nil {
 		return err
 	}
-	_, err := a.acquire(func() (caddy.Destructor, error) {
-		return openDirectory(a.ctx, a.storage, a.Audit)
-	})
-	return err
+	shared, err := a.acquire(func() (caddy.Destructor, error) { return openDirectory(a) })
+	if err != nil {
+		return err
+	}
+	return shared.prepare(a)
+}
+
+// takeEffect has the settings of a configuration take effect when all of it has started.
+type takeEffect struct{ app *App }
+
+// Handle implements caddyevents.Handler.
+func (t takeEffect) Handle(_ context.Context, e caddy.Event) error {
+	shared := t.app.open.Load()
+	if e.Origin() != nil || shared == nil {
+		return nil // it is an event of a module that has the same name
+	}
+	if err := shared.begin(t.app); err != nil {
+		t.app.ctx.Logger().Error("the audit log of the new configuration can't be used, the one before goes on", zap.Error(err))
+	}
+	return nil
 }
 
 // storeUses stores the use counts when a configuration is about to stop: its servers may
@@ -152,11 +171,13 @@ func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closed = true
-	if a.open.Load() == nil {
+	shared := a.open.Load()
+	if shared == nil {
 		return nil
 	}
-	_, err := directories.Delete(a.storage.Key())
-	return err
+	err := shared.leave(a)
+	_, wrong := directories.Delete(a.storage.Key())
+	return errors.Join(err, wrong)
 }
 
 // directory returns the token directory.
@@ -211,15 +232,6 @@ func (a *App) acquire(construct caddy.Constructor) (*sharedDirectory, error) {
 		return nil, err
 	}
 	d := shared.(*sharedDirectory)
-	if err := d.useAudit(a.ctx, a.Audit); err != nil {
-		_, _ = directories.Delete(a.storage.Key())
-		return nil, err
-	}
-	if a.ids != nil {
-		d.SetUserIDs(*a.ids)
-	}
-	d.SetRules(a.rules)
-	d.app.Store(a)
 	a.open.Store(d)
 	runningSecrets.addDirectory(d.Directory)
 	a.ctx.Logger().Info("token store open", zap.String("store", a.storage.Key()), zap.Int("tokens", d.Len()), zap.Bool("shared", reused))

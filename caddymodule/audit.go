@@ -210,39 +210,48 @@ func (a *AuditDenials) unmarshal(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// useAudit has the log of a configuration written from now on. The one before is
-// closed, unless it has the same file.
-func (s *sharedDirectory) useAudit(ctx caddy.Context, a Audit) error {
-	s.auditing.Lock()
-	defer s.auditing.Unlock()
-	if log := s.audit.Load(); log != nil && s.auditAs.File == a.File {
-		if s.auditAs.KeyFile != a.KeyFile {
-			return fmt.Errorf("audit: %q has its key from its first line on: for another key_file name another file, or stop the gateway and move all files of the log away", a.File)
-		}
+// openAudit opens the logs of a configuration; nil if there are none, or if they are in use
+// already. The caller holds applying.
+func (s *sharedDirectory) openAudit(ctx caddy.Context, a Audit) (*auditLogs, error) {
+	if !s.audits(a) {
+		return a.open(ctx, s.store)
+	}
+	if s.auditAs.KeyFile != a.KeyFile {
+		return nil, fmt.Errorf("audit: %q has its key from its first line on: for another key_file name another file, or stop the gateway and move all files of the log away", a.File)
+	}
+	return nil, nil
+}
+
+// audits reports whether the logs of a configuration are in use.
+func (s *sharedDirectory) audits(a Audit) bool {
+	return s.audit.Load() != nil && s.auditAs.File == a.File
+}
+
+// useAudit has the log of a configuration written from now on, as openAudit has opened it.
+// The one before is closed, unless it has the same file. The caller holds applying.
+func (s *sharedDirectory) useAudit(ctx context.Context, a Audit, opened *auditLogs) error {
+	if s.audits(a) {
+		log := s.audit.Load()
 		s.auditAs = a
 		return errors.Join(log.changes.Resize(a.sizes()), log.denials.Log().Resize(a.Denials.sizes()))
 	}
-	log, err := a.open(ctx, s.store)
-	if err != nil {
-		return err
-	}
-	if log == nil && s.audit.Load() == nil && s.ready.Load() {
+	if opened == nil && s.audit.Load() == nil && s.ready.Load() {
 		return nil
 	}
-	var old *auditLogs
-	err = s.Reconcile(ctx, func() token.Recorded {
+	old, ready := s.audit.Load(), s.ready.Load()
+	err := s.Reconcile(ctx, func() token.Recorded {
 		s.ready.Store(true)
-		old = s.audit.Swap(log)
-		if log == nil {
+		s.audit.Store(opened)
+		if opened == nil {
 			return token.Recorded{}
 		}
-		return announced(log.changes)
+		return announced(opened.changes)
 	})
 	if err != nil {
-		s.ready.Store(old != nil)
+		s.ready.Store(ready)
 		s.audit.Store(old)
-		if log != nil {
-			err = errors.Join(err, log.Close())
+		if opened != nil {
+			err = errors.Join(err, opened.Close())
 		}
 		return err
 	}
@@ -343,8 +352,8 @@ func (a *App) noteRequest(kind audit.Kind, r *http.Request, d gateway.Decision, 
 
 // auditStatus tells where changes and denials are noted.
 func (s *sharedDirectory) auditStatus() admin.AuditStatus {
-	s.auditing.Lock()
-	defer s.auditing.Unlock()
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	log := s.audit.Load()
 	if log == nil {
 		return admin.AuditStatus{}

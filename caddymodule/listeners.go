@@ -16,7 +16,8 @@ import (
 )
 
 // listenersChecked reports whether this process has looked for others on its addresses. It
-// is done once, at the first start: a reload must not fail for a process that came later.
+// is done until a configuration has started: a reload must not fail for a process that came
+// later.
 var listenersChecked atomic.Bool
 
 // useServer notes a server that has a guarded site.
@@ -40,7 +41,6 @@ func (a *App) checkListeners() error {
 	case err != nil:
 		a.ctx.Logger().Warn("other processes on the same addresses can't be looked for", zap.Error(err))
 	}
-	listenersChecked.Store(true)
 	return nil
 }
 
@@ -50,6 +50,7 @@ type lookAgain struct{ ctx caddy.Context }
 
 // Handle implements caddyevents.Handler.
 func (l lookAgain) Handle(context.Context, caddy.Event) error {
+	listenersChecked.Store(true)
 	if err := listening.Others(nil); err != nil {
 		l.ctx.Logger().Error("another process listens on an address of this gateway and answers some of its requests: stop one of them", zap.Error(err))
 	}

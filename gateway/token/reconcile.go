@@ -71,7 +71,23 @@ func (d *Directory) Reconcile(ctx context.Context, use func() Recorded) error {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	r := use()
-	lacks := d.unsettled(r)
+	d.mu.Lock()
+	left, lacks := unsettled(d.waiting, r)
+	for _, e := range d.waiting {
+		if !slices.ContainsFunc(left, e.same) {
+			d.forget = append(d.forget, forgetting(e.ID))
+		}
+	}
+	d.waiting = left
+	d.mu.Unlock()
+	accepted, err := d.accepts(ctx, r, lacks)
+	if err != nil {
+		return err
+	}
+	if accepted {
+		d.config.Log.Warn("an older token store was accepted", "missing_changes", len(lacks), "line", lacks[len(lacks)-1].Line)
+		d.forget = append(d.forget, storage.Change{Key: storekey.AuditAccepted, Delete: true, Expect: storage.Any})
+	}
 	var removals, others []RecordedEvent
 	for _, e := range lacks {
 		if e.Kind.Removes() {
@@ -79,19 +95,6 @@ func (d *Directory) Reconcile(ctx context.Context, use func() Recorded) error {
 		} else {
 			others = append(others, e)
 		}
-	}
-	accepted := false
-	if slices.ContainsFunc(others, func(e RecordedEvent) bool { return e.ID != r.Interrupted }) {
-		entry, err := d.store.Get(ctx, storekey.AuditAccepted)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return err
-		}
-		last := lacks[len(lacks)-1].Line
-		if accepted = string(entry.Value) == last; !accepted {
-			return &StaleError{Lacks: lacks}
-		}
-		d.config.Log.Warn("an older token store was accepted", "missing_changes", len(lacks), "line", last)
-		d.forget = append(d.forget, storage.Change{Key: storekey.AuditAccepted, Delete: true, Expect: storage.Any})
 	}
 	for _, e := range removals {
 		if err := d.applyRecorded(ctx, e.Event); err != nil {
@@ -131,29 +134,57 @@ func (d *Directory) Reconcile(ctx context.Context, use func() Recorded) error {
 	return d.settle(ctx, settled)
 }
 
-// unsettled returns the changes that the store lacks. Waiting lines that the log has don't
-// wait any more. The caller holds changing.
-func (d *Directory) unsettled(r Recorded) (lacks []RecordedEvent) {
+// CheckRecorded returns the error with which Reconcile would refuse a log, and changes
+// nothing.
+func (d *Directory) CheckRecorded(ctx context.Context, r Recorded) error {
+	d.changing.Lock()
+	defer d.changing.Unlock()
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	_, lacks := unsettled(d.waiting, r)
+	d.mu.Unlock()
+	_, err := d.accepts(ctx, r, lacks)
+	return err
+}
+
+// accepts reports whether an operator has accepted that the store lacks changes. It returns
+// a *StaleError if one is needed who has. The caller holds changing.
+func (d *Directory) accepts(ctx context.Context, r Recorded, lacks []RecordedEvent) (bool, error) {
+	if !slices.ContainsFunc(lacks, func(e RecordedEvent) bool { return !e.Kind.Removes() && e.ID != r.Interrupted }) {
+		return false, nil
+	}
+	entry, err := d.store.Get(ctx, storekey.AuditAccepted)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return false, err
+	}
+	if string(entry.Value) != lacks[len(lacks)-1].Line {
+		return false, &StaleError{Lacks: lacks}
+	}
+	return true, nil
+}
+
+// same reports whether two events are about the same change of the same token or user.
+func (e Event) same(other Event) bool {
+	return other.ID == e.ID && other.User == e.User && (other.Token == nil) == (e.Token == nil) && (e.Token == nil || other.Token.ID == e.Token.ID)
+}
+
+// unsettled returns the waiting lines that a log does not have, and its changes that the
+// store lacks.
+func unsettled(waiting []Event, r Recorded) (left []Event, lacks []RecordedEvent) {
+	left = slices.Clone(waiting)
 	for _, e := range r.Events {
-		same := func(other Event) bool {
-			return other.ID == e.ID && other.User == e.User && (other.Token == nil) == (e.Token == nil) && (e.Token == nil || other.Token.ID == e.Token.ID)
-		}
-		if at := slices.IndexFunc(d.waiting, same); at >= 0 && e.Err == nil {
-			d.waiting = slices.Delete(d.waiting, at, at+1)
-			d.forget = append(d.forget, forgetting(e.ID))
+		if at := slices.IndexFunc(left, e.same); at >= 0 && e.Err == nil {
+			left = slices.Delete(left, at, at+1)
 			continue
 		}
 		switch {
 		case e.Err != nil:
-			lacks = slices.DeleteFunc(lacks, func(l RecordedEvent) bool { return same(l.Event) })
+			lacks = slices.DeleteFunc(lacks, func(l RecordedEvent) bool { return e.same(l.Event) })
 		case e.Kind == KindExported || e.Kind == KindStoreAccepted: // nothing of them is in the store
 		default:
 			lacks = append(lacks, e)
 		}
 	}
-	return lacks
+	return left, lacks
 }
 
 // applyRecorded makes a change that takes rights away and that the log has already. The
