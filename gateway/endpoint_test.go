@@ -137,12 +137,14 @@ func TestOpenings(t *testing.T) {
 		{name: "beside one's own folder", public: []string{"/my/hook/*"}, target: "/my/hooks"},
 		{name: "above one's own folder", public: []string{"/my/hook/*"}, target: "/my"},
 		{name: "one's own with a space", public: []string{"/job/my job/badge"}, target: "/job/my%20job/badge", wantPublic: "/job/my job/badge"},
+		{name: "one's own job of that name", public: []string{"/job/project/badge"}, target: "/job/project/badge", wantPublic: "/job/project/badge"},
 		{name: "one's own crumb exemption", exempt: []string{"/my-hook"}, target: "/my-hook", wantExempt: "/my-hook"},
 
 		// Webhooks with a signature.
 		{name: "no secret", target: "/github-webhook/"},
 		{name: "secret", signed: allKinds, target: "/github-webhook/", wantExempt: "github", wantSigned: "github"},
 		{name: "not below", signed: allKinds, target: "/github-webhook/x"},
+		{name: "not by another way", signed: allKinds, target: "/manage/github-webhook/"},
 		{name: "secret of another", signed: []webhook.Kind{webhook.GitLab}, target: "/github-webhook/"},
 		{name: "GitLab's project", signed: allKinds, target: "/project/folder/a", wantExempt: "gitlab", wantSigned: "gitlab"},
 		{name: "Bitbucket", signed: allKinds, target: "/bitbucket-scmsource-hook/notify?server_url=x", wantExempt: "bitbucket-branch-source", wantSigned: "bitbucket-branch-source"},
@@ -201,6 +203,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"signed, by its path", []string{"/github-webhook"}, nil, nil, "webhook github { secret"},
 		{"signed, by a folder", []string{"/gitlab-webhook/*"}, nil, nil, "webhook gitlab { secret"},
 		{"signed, by a path below", []string{"/project/a"}, nil, nil, "webhook gitlab { secret"},
+		{"signed, by a path below a web method", []string{"/gitlab-webhook/post/x"}, nil, nil, "webhook gitlab { secret"},
+		{"signed, by manage", []string{"/manage/github-webhook"}, nil, nil, "webhook github { secret"},
+		{"signed, by a parent", []string{"/job/a/parent/bitbucket-hook/*"}, nil, nil, "webhook bitbucket { secret"},
+		{"signed, its crumbs by a parent", nil, []string{"/job/a/parent/ghprbhook"}, nil, "webhook github { secret"},
 		{"signed, its crumbs by path", nil, []string{"/bitbucket-hook/*"}, nil, "webhook bitbucket { secret"},
 		{"both ways", []string{"cli", "-cli"}, nil, nil, "both opened and closed"},
 		{"both ways, turned", []string{"-cli", "cli"}, nil, nil, "both opened and closed"},
@@ -351,8 +357,9 @@ of them by itself. The rest is opened in the settings:
   "no crumb once open" needs none as soon as it is open.
 - ` + "`webhook github { secret … }`" + ` opens what GitHub sends to, if it bears a valid signature; likewise
   gitlab and bitbucket. Nothing else opens these: with this setting, requests of API tokens and of signed-in
-  users must be signed as well. A signed request has no query and the Content-Type that the forge sends,
-  since a signature covers the body alone.
+  users must be signed as well, below these paths and on any way on which Jenkins comes back to its root, such as
+  ` + "`/manage/github-webhook/` and `/job/x/parent/github-webhook/`" + `. A request without a user must use the path in the table.
+  A signed request has no query and the Content-Type that the forge sends, since a signature covers the body alone.
 
 An endpoint that is open is open to every valid credential too. A request of an API token whose scopes
 don't cover it goes on as anonymous. A password is dropped there, because the gateway can't check it. A

@@ -248,6 +248,26 @@ func TestSignedEndpointsAreClosedToAllThatIsUnsigned(t *testing.T) {
 					}
 				}
 			}
+			// The plugin answers wherever Stapler comes back to Jenkins' root, and below a web method too.
+			for _, path := range waysToRoot(forge.path) {
+				for name, sender := range senders {
+					for _, method := range []string{"POST", "GET"} {
+						s.jenkins.ResetRequests()
+						headers := append(strings.Split(sender, "\r\n"), contentJSON, "X-Github-Event: push")
+						if a := s.send(method, path, payload, headers...); a.StatusCode != http.StatusForbidden && a.StatusCode != http.StatusUnauthorized || s.reached() {
+							t.Errorf("%s %s by %s, unsigned, reached Jenkins: %v; the client got\n%s", method, path, name, s.reached(), a.dump())
+						}
+					}
+				}
+				s.jenkins.ResetRequests()
+				if a := s.send("POST", path, payload, forge.sign(payload)...); s.reached() && path != "/static/1"+strings.TrimSuffix(forge.path, "/") && !strings.HasPrefix(path, "/project/") {
+					t.Errorf("POST %s, signed, without a user, reached Jenkins; the client got\n%s", path, a.dump())
+				}
+				s.jenkins.ResetRequests()
+				if a := s.send("POST", path, payload, append(forge.sign(payload), s.auth("alice"))...); !s.reached() {
+					t.Errorf("POST %s, signed, by a token: the client got\n%s", path, a.dump())
+				}
+			}
 			for name, user := range map[string]string{"a token": "alice", "a token for webhooks": "alice", "a signed-in user": "carol", "no user": "anonymous", "a password": "anonymous"} {
 				s.jenkins.ResetRequests()
 				a := s.send("POST", forge.path, payload, append(forge.sign(payload), senders[name])...)
@@ -260,6 +280,32 @@ func TestSignedEndpointsAreClosedToAllThatIsUnsigned(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// waysToRoot returns ways to the same object of Jenkins' root, and to what follows it.
+func waysToRoot(path string) []string {
+	path = strings.TrimSuffix(path, "/")
+	return []string{
+		"/static/1" + path, "/manage" + path, "/manage" + path + "/", "/manage/manage" + path, "/static/1/manage" + path, "/%6danage" + path,
+		"/job/a/parent" + path, "/job/job/parent" + path, "/view/all/owner" + path, "/user/alice/x" + path, "/me/my-views/itemGroup" + path,
+		"/computer/(built-in)/node" + path, "/job/a/12/testReport/ws/x/run/parent/parent" + path, "/manage/view/view/owner" + path,
+		path + "/index", "/manage" + path + "/index/x",
+	}
+}
+
+// What only bears the name of an endpoint of a forge is no such endpoint: a job, a file.
+func TestNamesOfSignedEndpointsElsewhere(t *testing.T) {
+	s := newPeopleSite(t, options{gate: withWebhooks(t, webhook.GitHub, webhook.GitLab, webhook.Bitbucket)})
+	for _, path := range []string{
+		"/job/project/a", "/job/project/12/console", "/view/project/job/a", "/job/team/job/project/job/a", "/job/a/job/feature%2Fproject%2Fx/12",
+		"/job/a/ws/project/a.txt", "/job/a/12/artifact/project/a.txt", "/job/a/os=linux/12/artifact/project/a.txt", "/userContent/project/a",
+		"/me/my-views/view/all/job/a/ws/project/a", "/job/a/12/execution/node/7/ws/project/a", "/user/project/x", "/job/a/job/github-webhook",
+	} {
+		s.jenkins.ResetRequests()
+		if a := s.send("GET", path, "", s.auth("alice")); !s.reached() {
+			t.Errorf("GET %s: the client got\n%s", path, a.dump())
+		}
 	}
 }
 

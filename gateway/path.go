@@ -6,10 +6,11 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 )
 
 var (
@@ -206,42 +207,56 @@ const (
 	crumbWayOther          // by another object: each has a way to the root (Computer.getNode, Job.getParent, View.getOwner)
 )
 
-// namesNext are segments after which the next one is the name of an object, and may be any.
-var namesNext = []string{"job", "item", "view", "user", "computer", "label", "branch", "pipeline", "store", "domain", "credential", "log"}
-
-// namesAll are segments after which all others are parts of a file's name.
-var namesAll = []string{"artifact", "ws", "userContent"}
-
 // crumbAPI reports whether the route leads to the API of the crumb issuer, and with which
 // tail: decoded, nil if nothing follows api. An escaped slash counts as a slash, as some
 // containers decode it.
 func (p route) crumbAPI() (tail []string, way crumbWay) {
-	if !strings.Contains(p.path, "crumbIssuer") && !strings.Contains(p.path, "%") { // nearly always
+	path := p.path
+	escaped := strings.Contains(path, "%")
+	if !escaped && !strings.Contains(path, "crumbIssuer") { // nearly always
 		return nil, noCrumbWay
 	}
-	names := slices.DeleteFunc(strings.Split(decode(p.path), "/"), func(name string) bool { return name == "" })
-	below := slices.IndexFunc(names, func(name string) bool { return name != "manage" })
-	for i := 0; i+1 < len(names); i++ {
-		switch {
-		case slices.Contains(namesAll, names[i]):
-			return nil, noCrumbWay
-		case slices.Contains(namesNext, names[i]):
-			i++
-		case names[i] != "crumbIssuer" || names[i+1] != "api":
-		case i == below:
-			return names[i+2:], crumbWayMain
-		default:
+	if escaped {
+		path = splitEscaped(path)
+	}
+	for w := (endpoint.Walk{Path: path}); w.Next(); {
+		if !w.Root || w.Name != "crumbIssuer" {
+			continue
+		}
+		api, direct := w, w.Direct
+		if !api.Next() || api.Name != "api" {
+			continue
+		}
+		if !direct {
 			return nil, crumbWayOther
 		}
+		for api.Next() {
+			tail = append(tail, api.Name)
+		}
+		return tail, crumbWayMain
 	}
 	return nil, noCrumbWay
+}
+
+// splitEscaped returns a path whose escaped slashes are slashes, one before each segment.
+func splitEscaped(path string) string {
+	path = strings.ReplaceAll(strings.ReplaceAll(path, "%2F", "/"), "%2f", "/")
+	var b strings.Builder
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment != "" {
+			b.WriteString("/" + segment)
+		}
+	}
+	return b.String()
 }
 
 // isLogout reports whether the route ends Jenkins' session. A web method ignores what
 // follows it in the path.
 func (p route) isLogout() bool {
-	for name := range p.segments() {
-		return name == "logout"
+	for w := (endpoint.Walk{Path: p.path}); w.Next() && w.Direct; {
+		if w.Name == "logout" {
+			return true
+		}
 	}
 	return false
 }

@@ -8,21 +8,19 @@ import (
 // ActsOnGet reports whether Jenkins acts on a GET for a path, as it does on a link with a job's trigger token, on the
 // notifications of repositories and on the links by which plugins build again. Such a request has no crumb, so a page anywhere can make a browser send it.
 //
-// The path may be as the client wrote it, escaped. It counts wherever in it an acting endpoint begins: below /static/x,
-// /manage, or an item whose parents lead back to the root. A web method ignores what follows it.
+// The path may be as the client wrote it, escaped. A page of the root counts wherever in it Stapler may be back at the root
+// (Walk), and one of another object after any segment. A web method ignores what follows it.
 func ActsOnGet(path, rawQuery string) bool {
-	for path != "" {
-		path = path[1:] // the slash
-		name, rest := path, ""
-		if slash := strings.IndexByte(path, '/'); slash >= 0 {
-			name, rest = path[:slash], path[slash:]
+	for w := (Walk{Path: path}); w.Next(); {
+		name := w.Name
+		if !w.Root {
+			name = decode(name) // the getter may take no name
 		}
-		for _, a := range acting[decode(name)] {
-			if a.begins(rest) && (!a.withToken || hasToken(rawQuery)) {
+		for _, a := range acting[name] {
+			if (w.Root || !a.ofRoot) && a.begins(w.Path) && (!a.withToken || hasToken(rawQuery)) {
 				return true
 			}
 		}
-		path = rest
 	}
 	return false
 }
@@ -30,6 +28,7 @@ func ActsOnGet(path, rawQuery string) bool {
 // An act is an endpoint that acts on a GET.
 type act struct {
 	pattern
+	ofRoot    bool
 	withToken bool
 	index     bool
 }
@@ -55,7 +54,7 @@ var acting = func() map[string][]act {
 		}
 		for path := range strings.FieldsSeq(page.Paths) {
 			p := compile(path)
-			found[p.segments[0]] = append(found[p.segments[0]], act{p, page.How == ActingWithToken, page.How == ActingIndex})
+			found[p.segments[0]] = append(found[p.segments[0]], act{p, page.Of == TheRoot, page.How == ActingWithToken, page.How == ActingIndex})
 		}
 	}
 	return found

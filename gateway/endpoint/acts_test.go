@@ -32,6 +32,9 @@ func TestActsOnGet(t *testing.T) {
 		{"/job/a/lastCompletedBuild/rebuild/", "", true},
 		{"/job/a/12/rebuild/parameterized", "", false}, // a form
 		{"/job/a/12/retry", "", true},
+		{"/job/git/notifyCommit", "url=x", false},      // a job that is called git
+		{"/job/a/ws/git/notifyCommit", "url=x", false}, // a file
+		{"/job/a/1/testReport/ws/x/run/parent/parent/git/notifyCommit", "url=x", true},
 		{"/git/other", "", false},
 		{"/generic-webhook-trigger", "", false},
 		{"/", "token=x", false},

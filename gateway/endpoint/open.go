@@ -34,11 +34,16 @@ func (p pattern) match(rest string) bool {
 
 // cutSegment splits a canonical path after its first segment, which it decodes.
 func cutSegment(path string) (segment, rest string) {
+	segment, rest = rawSegment(path)
+	return decode(segment), rest
+}
+
+func rawSegment(path string) (segment, rest string) {
 	path = path[1:]
 	if slash := strings.IndexByte(path, '/'); slash >= 0 {
 		path, rest = path[:slash], path[slash:]
 	}
-	return decode(path), rest
+	return path, rest
 }
 
 func decode(segment string) string {
@@ -102,12 +107,29 @@ func (p pattern) overlaps(q pattern) bool {
 	return (len(p.segments) == shared || q.below) && (len(q.segments) == shared || p.below)
 }
 
+// reachesSigned returns the forge whose endpoint some path of the pattern reaches; "" if there is none.
+func (p pattern) reachesSigned() webhook.Kind {
+	for _, e := range Catalogue {
+		if e.Signed == "" {
+			continue
+		}
+		for _, path := range e.Paths {
+			signed := compile(path)
+			signed.below = true
+			if p.overlaps(signed) {
+				return e.Signed
+			}
+		}
+	}
+	return ""
+}
+
 // Openings are the catalogue with the settings applied. They don't change. Paths are as Stapler walks them, still
 // escaped: a slash before each segment, none at the end.
 type Openings struct {
 	publics, exempts patterns
-	// signed are the endpoints of all forges that have a secret, and webhooks those of them that are open to requests
-	// without a user.
+	// signed are the endpoints of all forges that have a secret, and all below them: a web method ignores what follows it,
+	// and doIndex is also called index. Webhooks are the paths of those of them that are open to requests without a user.
 	signed, webhooks patterns
 	// unchecked are the paths on which Jenkins checks no crumb, and all below them: it compares some by prefix.
 	unchecked patterns
@@ -141,7 +163,7 @@ func Open(public, exempt []string, signed []webhook.Kind) (*Openings, error) {
 		case e.Signed != "":
 			open = false
 			if slices.Contains(signed, e.Signed) {
-				o.signed.add(e)
+				o.signed.addPrefixes(e)
 				// -name closes one plugin's endpoint while the kind's others stay open.
 				if open = !set; open {
 					o.webhooks.add(e)
@@ -239,13 +261,14 @@ func ownEntry(path, setting string) (*Entry, error) {
 	case p.segments[0] == "manage" && p.below:
 		return nil, errors.New("everything in Jenkins lies below /manage too: name what is meant")
 	}
-	for i := range Catalogue {
-		if kind := Catalogue[i].Signed; kind != "" {
-			for _, signed := range Catalogue[i].Paths {
-				if p.overlaps(compile(signed)) {
-					return nil, needsWebhook(kind)
-				}
-			}
+	for w := (Walk{Path: strings.TrimSuffix(path, "/*")}); w.Next(); {
+		if !w.Root {
+			continue
+		}
+		here := compile(w.Here)
+		here.below = p.below
+		if kind := here.reachesSigned(); kind != "" {
+			return nil, needsWebhook(kind)
 		}
 	}
 	return &Entry{Name: path, Paths: []string{path}, Why: "named in the setting " + setting, Guard: "unknown to the gateway"}, nil
@@ -269,10 +292,21 @@ func (o *Openings) CrumbExempt(path string) *Entry { return o.exempts.find(path)
 func (o *Openings) CheckedByJenkins(path string) bool { return o.unchecked.find(path) == nil }
 
 // Signed returns the entry of a path that takes only requests whose signature or token of a forge is valid, whoever sends
-// them; nil if it is none. Open reports whether such a request needs no user.
+// them; nil if it is none. It looks wherever Stapler may be back at the root, since the plugin answers there as well. Open
+// reports whether such a request needs no user, which holds for the path itself alone.
 func (o *Openings) Signed(path string) (e *Entry, open bool) {
-	e = o.signed.find(path)
-	return e, e != nil && o.webhooks.find(path) != nil
+	if len(o.signed) == 0 {
+		return nil, false
+	}
+	for w := (Walk{Path: path}); w.Next(); {
+		if !w.Root {
+			continue
+		}
+		if e := o.signed.find(w.Here); e != nil {
+			return e, w.Here == path && o.webhooks.find(path) != nil
+		}
+	}
+	return nil, false
 }
 
 // CheckSignedQuery returns an error for a query that a forge would not send. No signature covers the query, and plugins read

@@ -209,6 +209,36 @@ func TestIdentityWithoutSignIn(t *testing.T) {
 	})
 }
 
+// TestSignedEndpointsAreClosedToAllThatIsUnsigned: what a forge must sign takes nothing unsigned from a token, a signed-in
+// user or a stranger, by any way on which Stapler comes back to Jenkins' root.
+func TestSignedEndpointsAreClosedToAllThatIsUnsigned(t *testing.T) {
+	t.Parallel()
+	w := people(t, signedIn(""))
+	w.token(t, "alice")
+	bob := w.signIn(t, "bob")
+	alice := asToken("alice", nil)
+	for _, way := range []string{
+		"", "/static/1", "/manage", "/manage/manage", "/static/1/manage", "/%6danage", "/manage/.", "//manage/", "/job/a/parent", "/job/job/parent",
+		"/view/all/owner", "/user/alice/x", "/me/my-views/itemGroup", "/computer/(built-in)/node", "/job/a/12/testReport/ws/x/run/parent/parent",
+	} {
+		for _, end := range []string{"/github-webhook/", "/github-webhook", "/github-webhook/index", "/%67hprbhook/"} {
+			path := way + end
+			methods := []string{"POST"}
+			if end == "/github-webhook/" {
+				methods = append(methods, "GET")
+			}
+			for _, method := range methods {
+				head := method + " " + path + " HTTP/1.1\nHost: {HOST}\nX-GitHub-Event: push\nContent-Type: application/json\nContent-Length: 2\n"
+				w.run(t, alice.caller, []attack{
+					{name: method + " " + path + " by a token", h1: head + "Authorization: Basic {BASIC}\n\n{}", status: []int{403}},
+					{name: method + " " + path + " by a signed-in user", h1: head + "Sec-Fetch-Site: same-origin\nCookie: " + bob.cookie + "\nJenkins-Crumb: " + bob.crumb + "\n\n{}", status: []int{403}},
+					{name: method + " " + path + " by a stranger", h1: head + "\n{}", status: []int{302, 401, 403}},
+				})
+			}
+		}
+	}
+}
+
 // TestUnguardedHeaders: a site that takes the identity from a header and forgets to
 // have it removed from what clients send lets in nobody.
 func TestUnguardedHeaders(t *testing.T) {
