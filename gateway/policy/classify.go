@@ -147,7 +147,7 @@ func (r request) item(at place) Need {
 	switch {
 	case name == "":
 		return r.index(item)
-	case isBuild(name):
+	case endpoint.IsBuild(name):
 		return r.build(item, tail)
 	case name == "credentials":
 		return r.credentials(item, tail)
@@ -180,15 +180,6 @@ func (r request) index(item Item) Need {
 		return Need{Permission: Configure, Item: item}
 	}
 	return Need{}
-}
-
-// isBuild knows builds by number or permalink. Java would read more as a number: +7, and digits of other scripts.
-func isBuild(name string) bool {
-	switch name {
-	case "lastBuild", "lastStableBuild", "lastSuccessfulBuild", "lastFailedBuild", "lastUnstableBuild", "lastUnsuccessfulBuild", "lastCompletedBuild", "firstBuild":
-		return true
-	}
-	return isNumber(name)
 }
 
 func isNumber(name string) bool {
@@ -249,9 +240,9 @@ func (r request) step(item Item, rest string) Need {
 
 // test is for testReport/junit/com.example/FooTest/works of the junit plugin, or the class or package alone, with its API
 // and its history in the builds of the job (getDynamic of TestResult, PackageResult and ClassResult, getHistory of
-// TestObject). Stapler looks for getters before that; so a package has to have
-// what no getter's name has, and a class a capital. By the name of a test nothing but this build can be reached, since
-// nothing may follow.
+// TestObject). Stapler looks for getters before that; so a package must not have the name of one, and a class must have
+// what neither a getter nor a web method has in its name. By the name of a test nothing but this build can be reached,
+// since nothing may follow.
 func (r request) test(item Item, rest string) Need {
 	if isAPI(rest) {
 		return r.api(item, rest[len("/api"):], ofReport)
@@ -261,27 +252,43 @@ func (r request) test(item Item, rest string) Need {
 	}
 	for level := range 3 {
 		name, after := cut(rest)
-		if name == "" || name == "api" || rest == "/history" {
+		if name == "" || name == "api" || name == "history" {
 			break
 		}
 		switch {
 		case !named(name), name == "submitDescription":
 			return Need{}
-		case level == 0 && !strings.ContainsAny(name, ".("):
+		case level == 0 && !strings.ContainsAny(name, ".(") && (strings.Contains(name, "%") || reportGetters[name]):
 			return Need{}
-		case level == 1 && !strings.ContainsAny(name, ".(") && (name[0] < 'A' || 'Z' < name[0]):
+		case level == 1 && !strings.ContainsAny(name, ".(_-") && (name[0] < 'A' || 'Z' < name[0]):
 			return Need{}
 		}
 		rest = after
 	}
+	rest = strings.TrimPrefix(rest, "/history") // what is named history ends the loop above, or follows three names
 	switch {
-	case (rest == "" || rest == "/history") && r.shows():
+	case rest == "" && r.shows():
 		return Need{Permission: Read, Item: item}
 	case isAPI(rest) && r.acts():
 		return r.api(item, rest[len("/api"):], ofItem)
 	}
 	return Need{}
 }
+
+// reportGetters are the getters of a test report that return an object, from which others can be reached (TestResult of
+// hudson.tasks.junit and its superclasses, and the actions that it stands for).
+var reportGetters = func() map[string]bool {
+	set := make(map[string]bool)
+	for name := range strings.FieldsSeq(`
+		api badge buildHealth buildResult case caseResult childReports children class classResult descriptor dynamic failedSinceRun
+		failedTests failedTestsSortedByAge flakyFailures history owner parent parentAction passedTests pipelineBlockWithTests
+		pluggableStorage previousResult prismConfiguration properties rerunFailures result resultByNode resultByNodes
+		resultForPipelineBlock resultInBuild resultInRun run skippedTests suite suiteResult suites target testAction testActions
+		testResult testResultAction topLevelTestResult`) {
+		set[name] = true
+	}
+	return set
+}()
 
 // view is for the pages of views, which show the items below. A user's own views are taken for the controller's.
 func (r request) view(at place) Need {
