@@ -1,12 +1,17 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -198,20 +203,72 @@ const dynamicUpstream = "dynamic"
 func upstreamAddress(dial string) string {
 	dial = caddy.NewReplacer().ReplaceKnown(dial, "")
 	address, err := caddy.ParseNetworkAddressWithDefaults(dial, "tcp", 0)
-	if err != nil || address.IsUnixNetwork() {
-		return dial
-	}
-	host := strings.ToLower(strings.TrimSuffix(address.Host, "."))
-	ip, err := netip.ParseAddr(host)
-	ip = ip.Unmap()
 	switch {
-	case host == "", host == "localhost", strings.HasSuffix(host, ".localhost"), err == nil && (ip.IsLoopback() || ip.IsUnspecified()):
+	case err != nil:
+		return dial
+	case address.IsUnixNetwork() && strings.Contains(dial, "{"):
+		return "unix/" + address.Host
+	case address.IsUnixNetwork():
+		return "unix/" + socketPath(address.Host)
+	}
+	host := strings.ToLower(strings.TrimRight(address.Host, "."))
+	ip, isIP := parseIP(host)
+	switch {
+	case host == "", host == "localhost", strings.HasSuffix(host, ".localhost"), isIP && (ip.IsLoopback() || ip.IsUnspecified()):
 		host = "localhost"
-	case err == nil:
-		host = ip.WithZone("").String()
+	case isIP:
+		host = ip.String()
 	}
 	address.Network, address.Host = "tcp", host
 	return strings.TrimPrefix(address.String(), "tcp/")
+}
+
+// socketPath returns the path of a Unix socket, without symbolic links and "..". The last
+// directories of the path need not be there yet.
+func socketPath(path string) string {
+	if strings.HasPrefix(path, "@") {
+		return path // of no file: an abstract socket
+	}
+	if !filepath.IsAbs(path) {
+		dir, err := os.Getwd()
+		if err != nil {
+			return filepath.Clean(path)
+		}
+		path = dir + "/" + path // unlike Join, which would drop a link before ".."
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	dir, name := filepath.Split(strings.TrimRight(path, "/"))
+	if dir == "" {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(socketPath(dir), name)
+}
+
+// parseIP reads an IP address as resolvers do, also in the forms of inet_aton(3), such as
+// 127.1 and 0x7f000001. It drops the zone.
+func parseIP(host string) (netip.Addr, bool) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().WithZone(""), true
+	}
+	parts := strings.Split(host, ".")
+	if len(parts) > 4 {
+		return netip.Addr{}, false
+	}
+	var bits uint32
+	for i, part := range parts {
+		width := 8
+		if i == len(parts)-1 {
+			width = 8 * (4 - i)
+		}
+		n, err := strconv.ParseUint(part, 0, width)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		bits = bits<<width | uint32(n)
+	}
+	return netip.AddrFrom4([4]byte{byte(bits >> 24), byte(bits >> 16), byte(bits >> 8), byte(bits)}), true
 }
 
 // A step is what a handler does with requests, as far as it decides where they go.
@@ -255,7 +312,7 @@ func stepOf(handler any) (s step) {
 			s.upstreams = append(s.upstreams, upstream.Dial)
 		}
 		if h.DynamicUpstreams != nil || h.DynamicUpstreamsRaw != nil {
-			s.upstreams = append(s.upstreams, dynamicUpstream)
+			s.upstreams = append(s.upstreams, dynamicAddress(h))
 		}
 	default:
 		// A handler of another module that has routes in it names them as Caddy's do.
@@ -268,6 +325,23 @@ func stepOf(handler any) (s step) {
 		}
 	}
 	return s
+}
+
+// dynamicAddress returns where a handler finds its upstreams with each request, as far as
+// that is one host and port.
+func dynamicAddress(h *reverseproxy.Handler) string {
+	found, isA := h.DynamicUpstreams.(*reverseproxy.AUpstreams)
+	if !isA {
+		var source struct {
+			Source string `json:"source"`
+			reverseproxy.AUpstreams
+		}
+		if json.Unmarshal(h.DynamicUpstreamsRaw, &source) != nil || source.Source != "a" {
+			return dynamicUpstream
+		}
+		found = &source.AUpstreams
+	}
+	return net.JoinHostPort(found.Name, cmp.Or(found.Port, "80"))
 }
 
 func responseRoutes(handlers []caddyhttp.ResponseHandler) (lists []caddyhttp.RouteList) {

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -61,6 +63,14 @@ func TestUnguardedUpstreams(t *testing.T) {
 		{"environment", "http://a.example {\n crumbgate /a\n reverse_proxy /a {env.JENKINS}\n reverse_proxy localhost:8080\n}", past},
 		{"the same placeholder", "http://a.example {\n crumbgate /a\n reverse_proxy /a {http.vars.x}:80\n reverse_proxy {http.vars.x}:80\n}", past},
 		{"Unix socket", "http://a.example {\n crumbgate /a\n reverse_proxy /a unix//run/jenkins\n reverse_proxy unix//run/jenkins\n}", past},
+		{"Unix socket by another path", "http://a.example {\n crumbgate /a\n reverse_proxy /a unix//run/jenkins\n reverse_proxy unix//run/../run//./jenkins\n}", past},
+		{"Unix socket for HTTP/2", "http://a.example {\n crumbgate /a\n reverse_proxy /a unix//run/jenkins\n reverse_proxy unix+h2c//run/jenkins\n}", past},
+		{"another Unix socket", "http://a.example {\n crumbgate /a\n reverse_proxy /a unix//run/jenkins\n reverse_proxy unix//run/other\n}", ""},
+		{"by other schemes", "http://a.example {\n crumbgate /a\n reverse_proxy /a jenkins.example:8080\n reverse_proxy /b h2c://JENKINS.example:8080\n}", past},
+		{"by TLS", "http://a.example {\n crumbgate /a\n reverse_proxy /a jenkins.example:443\n reverse_proxy /b https://jenkins.example.\n}", past},
+		{"without a port", "http://a.example {\n crumbgate /a\n reverse_proxy /a jenkins.example:80\n reverse_proxy /b jenkins.example\n}", past},
+		{"in a range of ports", "http://a.example {\n crumbgate /a\n reverse_proxy /a 10.1.1.1:8080\n reverse_proxy /b 10.1.1.1:8079-8081\n}", past},
+		{"dynamic upstream of the same name", "http://a.example {\n handle /x {\n  reverse_proxy {\n   dynamic a Jenkins.example 8080\n  }\n }\n handle {\n  crumbgate\n  reverse_proxy jenkins.example:8080\n }\n}", past},
 		{"another port of the host", "http://a.example {\n crumbgate /a\n reverse_proxy /a 127.0.0.1:8080\n reverse_proxy 127.0.0.1:8081\n}", ""},
 		{"sign-in beside the gate", "http://a.example {\n handle /oauth2/* {\n  reverse_proxy 127.0.0.1:4180\n }\n handle {\n  forward_auth 127.0.0.1:4180 {\n   uri /oauth2/auth\n   copy_headers Remote-User\n  }\n  crumbgate\n  reverse_proxy 127.0.0.1:8080\n }\n}", ""},
 		{"sign-in at Jenkins' address", "http://a.example {\n forward_auth 127.0.0.1:8080 {\n  uri /x\n }\n crumbgate\n reverse_proxy 127.0.0.1:8080\n}", past},
@@ -88,15 +98,60 @@ func TestUnguardedUpstreams(t *testing.T) {
 // One upstream has one form, whatever the spelling of its address.
 func TestUpstreamAddress(t *testing.T) {
 	for want, spellings := range map[string][]string{
-		"localhost:8080":       {"127.0.0.1:8080", "localhost:8080", "LOCALHOST.:8080", "[::1]:8080", "127.9.9.9:8080", "tcp/127.0.0.1:8080", "tcp4/127.0.0.1:8080", "0.0.0.0:8080", ":8080", "[::ffff:127.0.0.1]:8080", "x.localhost:8080"},
+		"localhost:8080":       {"127.0.0.1:8080", "localhost:8080", "LOCALHOST.:8080", "[::1]:8080", "127.9.9.9:8080", "tcp/127.0.0.1:8080", "tcp4/127.0.0.1:8080", "TCP/127.0.0.1:8080", "127.0.0.1:08080", "[127.0.0.1]:8080", "127.1:8080", "0x7f.1:8080", "0177.0.0.01:8080", "2130706433:8080", "0:8080", "[::1%lo]:8080", "[0:0::1]:8080", "0.0.0.0:8080", ":8080", "[::ffff:127.0.0.1]:8080", "x.localhost:8080"},
 		"10.1.1.1:80":          {"10.1.1.1:80", "[::ffff:10.1.1.1]:80"},
 		"jenkins.example:8080": {"jenkins.example:8080", "JENKINS.example.:8080"},
-		"unix//run/jenkins":    {"unix//run/jenkins"},
+		"unix//run/jenkins":    {"unix//run/jenkins", "UNIX//run/jenkins", "unix//run/../run/jenkins", "unix//run//jenkins", "unix//./run/jenkins/", "unix//run/missing/../jenkins", "unix+h2c//run/jenkins"},
+		"unix/@jenkins":        {"unix/@jenkins"},
+		"[2001:db8::1]:80":     {"[2001:db8::1]:80", "[2001:DB8:0:0::1]:80", "[2001:db8::1%eth0]:0080"},
+		"1.2.3.example:80":     {"1.2.3.EXAMPLE:80"},
+		"1.2.3.4.5:80":         {"1.2.3.4.5:80"},
+		"1.2.256.4:80":         {"1.2.256.4:80"},
+		"{http.vars.a}:80":     {"{http.vars.a}:80"},
 	} {
 		for _, spelling := range spellings {
 			if got := upstreamAddress(spelling); got != want {
 				t.Errorf("upstreamAddress(%q) = %q, want %q", spelling, got, want)
 			}
 		}
+	}
+}
+
+// A Unix socket has one form, whatever links and relative paths lead to it, also before
+// it is there.
+func TestUpstreamAddressOfSockets(t *testing.T) {
+	real, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"run", "elsewhere/deep"} {
+		if err := os.MkdirAll(filepath.Join(real, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"var": "run", "into": "elsewhere/deep", "run/socket": "run/j.sock"} {
+		if err := os.Symlink(filepath.Join(real, to), filepath.Join(real, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(real)
+	for _, there := range []bool{false, true} {
+		if there {
+			if err := os.WriteFile(filepath.Join(real, "run/j.sock"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := "unix/" + real + "/run/j.sock"
+		for _, path := range []string{"run/j.sock", "./run/j.sock", "var/j.sock", "into/../../run/j.sock", real + "/var/../run/j.sock", real + "//run/./j.sock"} {
+			if got := upstreamAddress("unix/" + path); got != want {
+				t.Errorf("%q, there %t: %q, want %q", path, there, got, want)
+			}
+		}
+	}
+	if got, want := upstreamAddress("unix/run/socket"), "unix/"+real+"/run/j.sock"; got != want {
+		t.Errorf("a link to the socket: %q, want %q", got, want)
+	}
+	if got, want := upstreamAddress("unix/var/new/j.sock"), "unix/"+real+"/run/new/j.sock"; got != want {
+		t.Errorf("in a directory that is not there yet: %q, want %q", got, want)
 	}
 }
