@@ -35,10 +35,10 @@ func TestAcknowledgedChangesSurviveKills(t *testing.T) {
 		}
 	}
 	_, url := jenkinstest.Start(t, jenkinstest.Config{})
-	g := gatewaytest.New(t, url, gatewaytest.Smallest)
-	var mu sync.Mutex                  // guards states
-	states := make(map[string]string)  // acknowledged, by id
-	secrets := make(map[string]string) // by id
+	g := gatewaytest.New(t, url, withSettings("failed_credentials off")) // all revoked tokens are tried in the end
+	var mu sync.Mutex                                                    // guards states
+	states := make(map[string]string)                                    // acknowledged, by id
+	secrets := make(map[string]string)                                   // by id
 	for kill := range kills {
 		g.Start(t)
 		// The kill comes when so many changes have been acknowledged, and the other
@@ -120,8 +120,8 @@ func TestAcknowledgedChangesSurviveKills(t *testing.T) {
 
 // TestUseLimitHoldsOverKills: a gateway is killed while clients use tokens that have a use
 // limit. Jenkins never gets more requests than the limit, and a kill costs no more uses
-// than were in flight, or one block of a higher limit. CRUMBGATE_KILLS sets how
-// often; default: 12.
+// than were in flight, or one block of a higher limit. Tokens are used up on the way, and
+// those of the last kill after it. CRUMBGATE_KILLS sets how often; default: 12.
 func TestUseLimitHoldsOverKills(t *testing.T) {
 	const clients = 4
 	kills := 12
@@ -138,7 +138,7 @@ func TestUseLimitHoldsOverKills(t *testing.T) {
 		}
 	}))
 	defer jenkins.Close()
-	g := gatewaytest.New(t, jenkins.URL, gatewaytest.Smallest)
+	g := gatewaytest.New(t, jenkins.URL, withSettings("failed_credentials off")) // clients go on after the last use
 	g.Start(t)
 	limits, lost := [2]uint64{100, 1000}, [2]int64{clients, 10 + clients} // a kill may cost so many
 	var secrets, ids [2]string
@@ -156,11 +156,38 @@ func TestUseLimitHoldsOverKills(t *testing.T) {
 	rounds, total := [2]int{}, int64(0)
 	renew(0, 0)
 	renew(1, 0)
+	// account compares what the gateway has counted of a token with what Jenkins got, and
+	// makes another token if it is used up.
+	account := func(which int) (usedUp bool) {
+		t.Helper()
+		token, err := g.API().Token(t.Context(), ids[which])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := acted[which].Load()
+		if n > int64(token.Uses.Count) || token.Uses.Count > limits[which] {
+			t.Fatalf("limit %d: Jenkins got %d requests, and %d uses are counted", limits[which], n, token.Uses.Count)
+		}
+		if most := n + int64(since[which])*lost[which]; int64(token.Uses.Count) > most {
+			t.Errorf("limit %d: Jenkins got %d requests in %d kills, and %d uses are counted, want at most %d", limits[which], n, since[which], token.Uses.Count, most)
+		}
+		if token.Uses.Count < limits[which] {
+			return false
+		}
+		call{secret: secrets[which], path: fmt.Sprintf("/job/%d", which)}.want(t, g.URL, http.StatusUnauthorized)
+		total += n
+		rounds[which]++
+		since[which] = 0
+		renew(which, rounds[which])
+		return true
+	}
 	for range kills {
-		var using sync.WaitGroup
-		var answered atomic.Int64
-		enough, after := make(chan struct{}), 1+rand.Int64N(60)
+		var using, enough sync.WaitGroup
 		for which := range secrets {
+			// Each token gets so many answers before the kill that some kills use it up.
+			left := new(atomic.Int64)
+			left.Store(1 + rand.Int64N(int64(limits[which])*2/3))
+			enough.Add(1)
 			for range clients {
 				using.Go(func() {
 					for {
@@ -168,37 +195,37 @@ func TestUseLimitHoldsOverKills(t *testing.T) {
 						if err != nil {
 							return // killed
 						}
-						if (reply.status == http.StatusOK || reply.status == http.StatusUnauthorized) && answered.Add(1) == after {
-							close(enough)
+						if counts := reply.status == http.StatusOK || reply.status == http.StatusUnauthorized; counts && left.Add(-1) == 0 {
+							enough.Done()
 						}
 					}
 				})
 			}
 		}
-		<-enough
+		enough.Wait()
 		g.Kill(t)
 		using.Wait()
 		g.Start(t)
 		for which := range secrets {
 			since[which]++
-			token, err := g.API().Token(t.Context(), ids[which])
-			if err != nil {
-				t.Fatal(err)
+			account(which)
+		}
+	}
+	if kills >= 12 && rounds[0]+rounds[1] == 0 {
+		t.Errorf("in %d kills no token was used up", kills)
+	}
+	for which := range secrets {
+		for n := 0; ; n++ {
+			reply := call{secret: secrets[which], path: fmt.Sprintf("/job/%d", which)}.send(t, g.URL)
+			if reply.status == http.StatusUnauthorized {
+				break
 			}
-			n := acted[which].Load()
-			if n > int64(token.Uses.Count) || token.Uses.Count > limits[which] {
-				t.Fatalf("limit %d: Jenkins got %d requests, and %d uses are counted", limits[which], n, token.Uses.Count)
+			if reply.status != http.StatusOK || n > int(limits[which]) {
+				t.Fatalf("limit %d: use %d after the last kill has the status %d", limits[which], n, reply.status)
 			}
-			if most := n + int64(since[which])*lost[which]; int64(token.Uses.Count) > most {
-				t.Errorf("limit %d: Jenkins got %d requests in %d kills, and %d uses are counted, want at most %d", limits[which], n, since[which], token.Uses.Count, most)
-			}
-			if token.Uses.Count == limits[which] {
-				call{secret: secrets[which], path: fmt.Sprintf("/job/%d", which)}.want(t, g.URL, http.StatusUnauthorized)
-				total += n
-				rounds[which]++
-				since[which] = 0
-				renew(which, rounds[which])
-			}
+		}
+		if !account(which) {
+			t.Errorf("limit %d: a token is refused before it is used up", limits[which])
 		}
 	}
 	t.Logf("%d kills; %d and %d tokens were used up, by %d requests; no limit was exceeded", kills, rounds[0], rounds[1], total)
