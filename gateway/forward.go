@@ -291,9 +291,15 @@ func (f *forward) jenkins(r *http.Request, refused *crumb.Session, fresh bool) (
 		}
 		refused = s
 	}
-	return f.share(r.Context(), refused, fresh, func(ctx context.Context, old *crumb.Session) (*crumb.Session, error) {
-		return f.prepare(r.WithContext(ctx), old)(ctx, old)
-	})
+	key := f.key()
+	// Prepared here: the question can outlive the request, whose header changes at its end.
+	s, err := f.share(r.Context(), refused, fresh, f.prepare(r))
+	if err == nil && f.key() != key {
+		// That fetch has found out that crumbs depend on the address, and may have been
+		// made for another one.
+		return f.share(r.Context(), refused, fresh, f.prepare(r))
+	}
+	return s, err
 }
 
 // share gets a session, and lets all who need it at the same time have it.
@@ -316,20 +322,10 @@ func (f *forward) share(ctx context.Context, refused *crumb.Session, fresh bool,
 		defer cancel()
 		return fetch(ctx, refused)
 	}
-	get := func(key crumb.Key) (*crumb.Session, error) {
-		if fresh {
-			return f.broker().Fresh(ctx, key, fetch)
-		}
-		return f.broker().Session(ctx, key, refused, fetch)
+	if fresh {
+		return f.broker().Fresh(ctx, f.key(), fetch)
 	}
-	key := f.key()
-	s, err := get(key)
-	if now := f.key(); err == nil && now != key {
-		// That fetch has found out that crumbs depend on the address, and may have been
-		// made for another one.
-		return get(now)
-	}
-	return s, err
+	return f.broker().Session(ctx, f.key(), refused, fetch)
 }
 
 // passedOn are the headers of a request from which Jenkins tells where it comes from,
@@ -339,7 +335,7 @@ var passedOn = append([]string{"User-Agent"}, forwardedBy...)
 // prepare returns what asks Jenkins for a crumb, through the next handler, so that
 // the request takes the same way as all others. All that it needs of r it takes
 // now. It presents the session old, or else the client's own.
-func (f *forward) prepare(r *http.Request, old *crumb.Session) crumb.Fetch {
+func (f *forward) prepare(r *http.Request) crumb.Fetch {
 	g := f.gate
 	target := &url.URL{Path: g.Prefix + crumb.IssuerPath}
 	header := http.Header{"Accept": {"application/json"}, "Accept-Encoding": {"identity"}}
@@ -349,23 +345,23 @@ func (f *forward) prepare(r *http.Request, old *crumb.Session) crumb.Fetch {
 		}
 	}
 	f.identify(header)
-	if f.Class == ClassSession {
-		if old == nil {
-			old = &crumb.Session{Cookie: f.cookies.session}
-			setCookie(header, f.cookies.header)
-		} else {
-			setCookie(header, f.cookies.with(old))
-		}
-	} else if old != nil {
-		setCookie(header, old.Cookie)
-	}
+	client := f.cookies
 	request := (&http.Request{
 		Method: http.MethodGet, URL: target, RequestURI: target.Path, Header: header, Body: http.NoBody,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: r.Host, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
 	}).WithContext(context.WithoutCancel(r.Context()))
 	answer := new(crumb.Answer)
 	request = g.Fork(answer, request)
-	return func(ctx context.Context, _ *crumb.Session) (*crumb.Session, error) {
+	return func(ctx context.Context, old *crumb.Session) (*crumb.Session, error) {
+		switch {
+		case f.Class == ClassSession && old == nil:
+			old = &crumb.Session{Cookie: client.session}
+			setCookie(header, client.header)
+		case f.Class == ClassSession:
+			setCookie(header, client.with(old))
+		case old != nil:
+			setCookie(header, old.Cookie)
+		}
 		bound, cancel := context.WithCancelCause(request.Context())
 		defer cancel(nil)
 		defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()

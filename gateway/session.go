@@ -362,7 +362,8 @@ func (f *forward) learn(r *http.Request) {
 	default:
 		return
 	}
-	ask := f.prepare(r, nil)
+	prepared := f.prepare(r)
+	ask := func(ctx context.Context, _ *crumb.Session) (*crumb.Session, error) { return prepared(ctx, nil) }
 	ctx := context.WithoutCancel(r.Context()) // the request ends now
 	g.people.learning.Go(func() {
 		defer func() { <-g.people.learners }()
