@@ -57,10 +57,23 @@ type Change struct {
 	Delete bool
 	// Expect is the revision that the key must have for the batch to be applied.
 	Expect Revision
-	// Reserved lets the batch of the change use the room that a store keeps for what must
-	// be stored on a full disk, too.
-	Reserved bool
+	// Room says how much of the room that a store keeps for a full disk the batch of the
+	// change may use: that of the change with the most.
+	Room Room
 }
+
+// A Room is a part of the room that a store keeps for what must be stored on a full disk.
+type Room int
+
+const (
+	// NoRoom is for what can wait until the disk has room.
+	NoRoom Room = iota
+	// HalfRoom is for what requests need that are allowed. They can't use up what is
+	// kept for revocations.
+	HalfRoom
+	// AllRoom is for what takes rights away.
+	AllRoom
+)
 
 // A Store keeps entries. All methods are safe for concurrent use.
 type Store interface {

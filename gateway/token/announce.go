@@ -209,7 +209,7 @@ func (d *Directory) applyFirst(ctx context.Context, events []Event, changes []st
 // reserved lets changes use the room that the store keeps for what takes rights away.
 func reserved(changes []storage.Change) []storage.Change {
 	for i := range changes {
-		changes[i].Reserved = true
+		changes[i].Room = storage.AllRoom
 	}
 	return changes
 }

@@ -196,7 +196,7 @@ func (d *Directory) applyRecorded(ctx context.Context, e Event) error {
 	switch e.Kind {
 	case KindCrumbKeysDropped:
 		// Without keys, package crumb makes new ones.
-		_, err := d.store.Apply(ctx, storage.Change{Key: storekey.CrumbKeys, Delete: true, Expect: storage.Any, Reserved: true})
+		_, err := d.store.Apply(ctx, storage.Change{Key: storekey.CrumbKeys, Delete: true, Expect: storage.Any, Room: storage.AllRoom})
 		return err
 	case KindDisabled:
 		since := e.Time.Unix()

@@ -164,7 +164,10 @@ func (c *Counter) extend(bound uint64) error {
 	reserved := total.Count + min(bound-total.Count, max(blockOf(bound), c.asking.Load()))
 	ctx, cancel := context.WithTimeout(context.Background(), reserveTimeout)
 	defer cancel()
-	if _, err := c.tracker.store.Apply(ctx, change(c.id, record{total, reserved})); err != nil {
+	// On a full disk, too: else it would lock out a token that has uses left.
+	reservation := change(c.id, record{total, reserved})
+	reservation.Room = storage.HalfRoom
+	if _, err := c.tracker.store.Apply(ctx, reservation); err != nil {
 		return fmt.Errorf("reserving uses of a token: %w", err)
 	}
 	c.reserved.Store(reserved)

@@ -35,7 +35,7 @@ var errNothing = errors.New("nothing to commit")
 // own. A context that ends while waiting withdraws the batch; once the batch is
 // being written Apply returns what became of it.
 //
-// On a full disk only batches with Change.Reserved are stored, in room that the file has
+// On a full disk only batches with a Change.Room are stored, in room that the file has
 // already. An error of the disk, such as that it is full, leaves the store as it was and
 // open for reads and for the next batch. Only if the disk fails at the very last
 // step can't it be known what it holds; the error says so, and the store refuses
@@ -105,6 +105,7 @@ func (s *Store) commit(batches []*batch) {
 	if refused := s.refused.Load(); refused != nil {
 		err = *refused
 	} else if err = s.inPlace(); err != nil { // before there is more room, which would hide that the file was cut short
+		s.room = 0 // once it is mended, by a copy that may have holes
 		err = fmt.Errorf("the batch was not stored: %w", err)
 	} else {
 		if batches = s.withRoom(batches); len(batches) == 0 {

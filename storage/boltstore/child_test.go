@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 		err = openAsNobody(path)
 	case "fill the disk":
 		err = fillDisk(path)
+	case "spend the reserve":
+		err = spendReserve(path)
 	default:
 		err = fmt.Errorf("no child %q", child)
 	}

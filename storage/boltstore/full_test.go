@@ -29,6 +29,69 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// TestReserve: on a full disk each kind of batch has its part of the room that is kept, and
+// can't use that of a more important one. A start on the full disk keeps what is left.
+func TestReserve(t *testing.T) {
+	startChild(t, "spend the reserve", filepath.Join(t.TempDir(), "tokens.db")).end(t)
+}
+
+func spendReserve(path string) error {
+	signal.Ignore(syscall.SIGXFSZ)
+	s, err := boltstore.Open(path, boltstore.Options{})
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if _, err := limitFileSize(info.Size()); err != nil {
+		return err
+	}
+	written := 0
+	// spend stores batches of a room until they are refused, or an amount of them is stored.
+	spend := func(room storage.Room, most int) (stored int) {
+		for stored < most {
+			written++
+			c := storage.Change{Key: fmt.Sprint("key/", written), Value: make([]byte, 30_000), Room: room}
+			if _, err = s.Apply(context.Background(), c); err != nil {
+				return stored
+			}
+			stored += len(c.Value)
+		}
+		return stored
+	}
+	restart := func() error {
+		if err := s.Close(); err != nil {
+			return err
+		}
+		s, err = boltstore.Open(path, boltstore.Options{})
+		return err
+	}
+	const all = 100 << 20
+	for _, step := range []struct {
+		room        storage.Room
+		most        int
+		least, upTo int // that are stored
+	}{
+		{storage.NoRoom, all, 100_000, 1 << 20}, // what was allocated ahead
+		{storage.HalfRoom, 500_000, 500_000, 600_000},
+		{storage.NoRoom, all, 0, 0},
+		{storage.HalfRoom, all, 1_000_000, 2 << 20},
+		{storage.AllRoom, 500_000, 500_000, 600_000},
+		{storage.HalfRoom, all, 0, 0},
+		{storage.AllRoom, all, 1_000_000, 2 << 20},
+	} {
+		if got := spend(step.room, step.most); got < step.least || got > step.upTo {
+			return fmt.Errorf("room %d: %d bytes were stored (%w), want %d to %d", step.room, got, err, step.least, step.upTo)
+		}
+		if err := restart(); err != nil {
+			return err
+		}
+	}
+	return s.Close()
+}
+
 // fullRound is the number of batches in each round of fillDisk.
 const fullRound = 5
 

@@ -49,6 +49,52 @@ func fill(t *testing.T, path string) {
 	}
 }
 
+// TestFullDiskCountsBoundedUses: a full disk locks out no token with a bound on its uses, also
+// not by a start on the full disk. No use beyond the bound is granted.
+func TestFullDiskCountsBoundedUses(t *testing.T) {
+	_, url := jenkinstest.Start(t, jenkinstest.Config{})
+	dir := smallDisk(t, "16m") // unmounted after the gateway has ended
+	g := gatewaytest.New(t, url, gatewaytest.Smallest)
+	g.Store = filepath.Join(dir, "tokens.db")
+	g.Env = append(g.Env, "STORE="+g.Store)
+	g.Start(t)
+	const exact = 40
+	few, many := g.CreateToken(t, "alice", "few", "--max-uses", fmt.Sprint(exact)), g.CreateToken(t, "alice", "many", "--max-uses", "500000")
+	leaked := g.CreateToken(t, "alice", "leaked")
+	fill(t, filepath.Join(dir, "filler"))
+	var err error
+	for n := 0; err == nil; n++ { // what was allocated ahead is used up first
+		_, err = g.API().CreateToken(t.Context(), admin.CreateRequest{User: "dave", Name: fmt.Sprint("many ", n)})
+	}
+	if !strings.Contains(err.Error(), "no room") {
+		t.Fatal(err)
+	}
+	used := 0
+	for round := range 4 {
+		for range 5 {
+			call{user: "alice", secret: few}.want(t, g.URL, 200)
+			call{user: "alice", secret: many}.want(t, g.URL, 200)
+			used++
+		}
+		if round == 2 {
+			if r := g.Token(t, "revoke", "--user", "alice", "--name", "leaked"); r.Status != 0 {
+				t.Fatalf("revoke: %+v", r)
+			}
+		}
+		g.Kill(t)
+		g.Start(t)
+	}
+	call{user: "alice", secret: leaked}.want(t, g.URL, 401)
+	for range exact + 5 {
+		if r := (call{user: "alice", secret: few}).send(t, g.URL); r.status == 200 {
+			used++
+		}
+	}
+	if used != exact {
+		t.Errorf("%d uses were granted, want %d", used, exact)
+	}
+}
+
 // TestFullDiskRevokes: store and audit log share a disk, which strangers and another program
 // fill up. What takes rights away goes on, survives a kill, and is recorded once there is
 // room; all else is refused.
