@@ -12,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/audit"
@@ -311,29 +310,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Session != nil && h.Session.Groups != "" {
 		ctx.Logger().Warn("session sets groups: Jenkins' reverse-proxy-auth plugin can mix up the groups of parallel requests, so don't grant permissions by them; docs/jenkins.md has the ways out")
 	}
+	h.warnOfSecrets(ctx)
 	runningSecrets.addNames(h, config.SecretNames())
 	return h.checkLogs(ctx)
 }
 
-// checkLogs refuses a configuration whose access log would show tokens, and warns of what
-// else would show secrets. Caddy copies a request for its access log before the first
-// handler runs, so the gate can't take anything out of that.
-func (h *Handler) checkLogs(ctx caddy.Context) error {
-	hiding := runningSecrets.hidesIn(ctx.GetMetricsRegistry())
-	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if h.TokenHeader != "" && server != nil && server.Logs != nil && hiding == 0 {
-		return fmt.Errorf("token_header %q: the access log would show the tokens in it: add \"format crumbgate\" to the log", h.TokenHeader)
-	}
-	if ctx.Logger().Core().Enabled(zapcore.DebugLevel) && hiding == 0 {
-		ctx.Logger().Warn("the debug log shows Jenkins crumbs: add \"log { format crumbgate }\" to the global options")
-	}
+// warnOfSecrets warns of webhook secrets that the admin endpoint shows.
+func (h *Handler) warnOfSecrets(ctx caddy.Context) {
 	for kind, w := range h.Webhooks {
 		if slices.ContainsFunc(w.Secrets, func(secret string) bool { return !strings.Contains(secret, "{") }) {
 			ctx.Logger().Warn("a webhook secret stands in the configuration, which the admin endpoint shows: write {env.NAME} or {file.PATH}",
 				zap.String("webhook", kind))
 		}
 	}
-	return nil
 }
 
 // verifier makes what checks the webhooks of a forge.

@@ -34,7 +34,6 @@ type RedactEncoder struct {
 	zapcore.Encoder `json:"-"`
 	redact          *gateway.Redactor
 	ctx             caddy.Context
-	counted         bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -63,17 +62,17 @@ func (e *RedactEncoder) Provision(ctx caddy.Context) error {
 		}
 		e.Encoder = module.(zapcore.Encoder)
 	}
-	runningSecrets.countEncoder(ctx.GetMetricsRegistry(), 1)
-	e.counted = true
 	return nil
 }
 
-// Cleanup implements caddy.CleanerUpper.
-func (e *RedactEncoder) Cleanup() error {
-	if e.counted {
-		runningSecrets.countEncoder(e.ctx.GetMetricsRegistry(), -1)
+// AddReflected implements zapcore.ObjectEncoder. It answers the gate's question whether a
+// log hides secrets.
+func (e *RedactEncoder) AddReflected(key string, value any) error {
+	if probe, ok := value.(*logProbe); ok {
+		probe.hidden = true
+		return nil
 	}
-	return nil
+	return e.Encoder.AddReflected(key, value)
 }
 
 // ConfigureDefaultFormat implements caddy.ConfiguresFormatterDefault.
@@ -156,7 +155,6 @@ func (e *RedactEncoder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 var (
 	_ zapcore.Encoder                  = (*RedactEncoder)(nil)
 	_ caddy.Provisioner                = (*RedactEncoder)(nil)
-	_ caddy.CleanerUpper               = (*RedactEncoder)(nil)
 	_ caddy.ConfiguresFormatterDefault = (*RedactEncoder)(nil)
 	_ caddyfile.Unmarshaler            = (*RedactEncoder)(nil)
 )

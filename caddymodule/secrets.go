@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
@@ -23,9 +21,6 @@ type secretRegistry struct {
 	mu          sync.Mutex // guards what follows
 	handlers    map[*Handler][]string
 	directories map[*token.Directory]struct{}
-	// encoders counts the log formats that hide secrets, by the registry of metrics of
-	// their configuration: nothing else tells which one a module belongs to.
-	encoders map[*prometheus.Registry]int
 }
 
 // addNames takes on the headers and parameters that hold secrets for a handler.
@@ -73,23 +68,4 @@ func (s *secretRegistry) publishLocked() {
 			return t != nil && t.Record().Origin == token.Legacy
 		})
 	}))
-}
-
-// countEncoder counts a log format of a configuration, or with -1 no longer.
-func (s *secretRegistry) countEncoder(of *prometheus.Registry, by int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.encoders == nil {
-		s.encoders = make(map[*prometheus.Registry]int)
-	}
-	if s.encoders[of] += by; s.encoders[of] == 0 {
-		delete(s.encoders, of)
-	}
-}
-
-// hidesIn reports how many logs of a configuration have the format.
-func (s *secretRegistry) hidesIn(of *prometheus.Registry) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.encoders[of]
 }

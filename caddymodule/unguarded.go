@@ -126,16 +126,7 @@ func sameMatchers(a, b *caddyhttp.Route) bool {
 
 // handlers follows requests through the handlers of a route.
 func (w *routeWalk) handlers(route *caddyhttp.Route, in arrival, where string) arrival {
-	var steps []step
-	for _, handler := range route.Handlers {
-		steps = append(steps, stepOf(handler))
-	}
-	if route.Handlers == nil {
-		for _, raw := range route.HandlersRaw {
-			steps = append(steps, stepOfJSON(raw))
-		}
-	}
-	for i, s := range steps {
+	for i, s := range stepsOf(route) {
 		at := fmt.Sprintf("%s, handler %d", where, i)
 		for _, upstream := range s.upstreams {
 			w.reach(upstream, in, at)
@@ -275,6 +266,7 @@ func parseIP(host string) (netip.Addr, bool) {
 type step struct {
 	// gate is a crumbgate, and allows that one with insecure_unguarded_upstreams.
 	gate, allows bool
+	tokens       bool // the gate has a token_header
 	upstreams    []string
 	// lists are the routes within the handler; of a subroute the second is for errors.
 	lists    []caddyhttp.RouteList
@@ -287,11 +279,24 @@ type step struct {
 // ending are the handlers of Caddy that answer each request.
 var ending = []string{"static_response", "error"}
 
+// stepsOf describes the handlers of a route.
+func stepsOf(route *caddyhttp.Route) (steps []step) {
+	for _, handler := range route.Handlers {
+		steps = append(steps, stepOf(handler))
+	}
+	if route.Handlers == nil {
+		for _, raw := range route.HandlersRaw {
+			steps = append(steps, stepOfJSON(raw))
+		}
+	}
+	return steps
+}
+
 // stepOf describes a module.
 func stepOf(handler any) (s step) {
 	switch h := handler.(type) {
 	case *Handler:
-		return step{gate: true, allows: h.InsecureUnguardedUpstreams == allow}
+		return step{gate: true, allows: h.InsecureUnguardedUpstreams == allow, tokens: h.TokenHeader != ""}
 	case *caddyhttp.Subroute:
 		s = step{subroute: true, lists: []caddyhttp.RouteList{h.Routes}}
 		if h.Errors != nil {

@@ -108,6 +108,9 @@ func site(directive string) string {
 			read_header 60s
 		}
 	}
+	log {
+		format crumbgate
+	}
 	crumbgate {
 		storage bbolt {$STORE}
 	}

@@ -93,26 +93,41 @@ func TestSecretsOfOtherHeadersAreNotLogged(t *testing.T) {
 	}
 }
 
-// Caddy copies a request for its access log before the gateway sees it. So a second
-// header for tokens needs a log that hides it.
+// Caddy copies a request for its logs before the gateway sees it. So with a second header for
+// tokens each log that shows requests of the site must hide it: access logs, and the log of
+// errors, which Caddy writes with or without an access log.
 func TestTokenHeaderNeedsARedactedLog(t *testing.T) {
 	t.Parallel()
 	site := func(global, log string) string {
 		text := strings.Replace(gatewaytest.Smallest, "{\n", "{\n"+global, 1)
 		return strings.Replace(text, "\tcrumbgate\n\treverse", "\t"+log+"\n\tcrumbgate {\n\t\ttoken_header X-Team-Token\n\t\twebhook github {\n\t\t\tsecret a-secret-of-sixteen\n\t\t}\n\t}\n\treverse", 1)
 	}
+	const (
+		hidden = "\tlog {\n\t\tformat crumbgate\n\t}\n"
+		toFile = "log {\n\t\toutput file {$DIR}/access.log\n\t}"
+	)
 	for _, test := range []struct {
 		name, caddyfile string
 		refused         bool
 	}{
-		{"no access log", site("", ""), false},
+		{"plain log of errors", site("", ""), true},
 		{"plain access log", site("", "log"), true},
-		{"plain access log in a file", site("", "log {\n\t\toutput file {$DIR}/access.log\n\t}"), true},
-		{"access log of the format", site("", "log {\n\t\tformat crumbgate\n\t}"), false},
-		{"all logs of the format", site("\tlog {\n\t\tformat crumbgate\n\t}\n", "log"), false},
+		{"plain access log in a file", site("", toFile), true},
+		{"access log of the format, plain log of errors", site("", "log {\n\t\tformat crumbgate\n\t}"), true},
+		{"log of errors of the format, plain access log", site(hidden, toFile), true},
+		{"log of errors of the format", site(hidden, ""), false},
+		{"all logs of the format", site(hidden, "log"), false},
+		{"two logs of the format", site(hidden, "log {\n\t\tformat crumbgate\n\t}"), false},
+		{"one more plain log of all", site(hidden+"\tlog more {\n\t\toutput file {$DIR}/more.log\n\t}\n", ""), true},
+		{"one more plain log of the admin endpoint", site(hidden+"\tlog more {\n\t\toutput file {$DIR}/more.log\n\t\tinclude admin\n\t}\n", ""), false},
+		{"the format in another one", site("\tlog {\n\t\tformat filter {\n\t\t\twrap crumbgate\n\t\t\tfields {\n\t\t\t\tcommon_log delete\n\t\t\t}\n\t\t}\n\t}\n", "log"), false},
+		{"plain log without requests", site("\tlog {\n\t\texclude http\n\t}\n\tlog requests {\n\t\tinclude http\n\t\tformat crumbgate\n\t}\n", ""), false},
+		{"logs that are discarded", site("\tlog {\n\t\toutput discard\n\t}\n\tlog shown {\n\t\tinclude http.handlers.crumbgate\n\t}\n", "log"), false},
+		{"plain access log of another site", site(hidden, "") + "http://localhost:{$PORT} {\n\t" + toFile + "\n}\n", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g := gatewaytest.New(t, "127.0.0.1:1", test.caddyfile)
+			g.Env = append(g.Env, "PORT="+g.URL[strings.LastIndex(g.URL, ":")+1:])
 			out, err := g.Command(t.Context(), "validate", "--config", g.Config).CombinedOutput()
 			if refused := err != nil && strings.Contains(string(out), "format crumbgate"); refused != test.refused {
 				t.Errorf("refused: %v, want %v\n%s", refused, test.refused, out)
