@@ -158,7 +158,7 @@ func (f *forward) answerTokens(w http.ResponseWriter, r *http.Request, call toke
 	}
 	a.owner, a.own = owner, g.UserIDs.Equal(owner, f.User())
 	a.status = http.StatusOK
-	switch err := tokenMethods[call.name](a); {
+	switch err := a.answer(call); {
 	case err == nil:
 	case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrDuplicate), errors.Is(err, token.ErrConflict):
 		a.fail(err.Error())
@@ -175,6 +175,40 @@ func (f *forward) answerTokens(w http.ResponseWriter, r *http.Request, call toke
 		delete(h, "Content-Type")
 	}
 	write(w, r, a.status, a.body)
+}
+
+// answer does what a web method is for, unless its parameters contradict each other.
+func (a *tokenAnswer) answer(call tokenCall) error {
+	name := repeated(a.form)
+	switch {
+	case name == "":
+		return tokenMethods[call.name](a)
+	case readsError[call.name]:
+		a.fail(name + " was sent more than once: send it once, in the query or in the form")
+	default:
+		a.status, a.contentType, a.body = http.StatusBadRequest, "text/plain;charset=utf-8", name+" was sent more than once: send it once, in the query or in the form\n"
+	}
+	return nil
+}
+
+// tokenParameters are those that the web methods read.
+var tokenParameters = []string{"newTokenName", "newTokenPlainValue", "expirationDuration", "tokenExpiration", "tokenUuid", "newName"}
+
+// repeated returns a parameter of which a form has several, in whatever case; "" if there is none. Jenkins would take one of
+// them, and the client may mean the other.
+func repeated(form url.Values) string {
+	for _, parameter := range tokenParameters {
+		count := 0
+		for name, values := range form {
+			if strings.EqualFold(name, parameter) {
+				count += len(values)
+			}
+		}
+		if count > 1 {
+			return parameter
+		}
+	}
+	return ""
 }
 
 // readsError are the web methods whose callers read the JSON of an answer with status

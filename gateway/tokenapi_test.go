@@ -138,6 +138,51 @@ func TestTokenAPIRefusesBadInput(t *testing.T) {
 	}
 }
 
+// A parameter that is there twice says two things, in the form, in the query or in both. Nothing is done then.
+func TestTokenAPIRefusesRepeatedParameters(t *testing.T) {
+	s := newTokenAPI(t, gateway.TokenAPIAnswer)
+	auth := s.auth("alice")
+	made := s.data(s.manage(auth, "/me"+tokenEndpoint+"generateNewToken", url.Values{"newTokenName": {"kept"}}))
+	id := made.Data.TokenUUID
+	before := s.directory.Len()
+	for _, c := range []struct {
+		name, call string
+		form       url.Values
+		want       string
+	}{
+		{"two names in the form", "generateNewToken", url.Values{"newTokenName": {"a", "b"}}, "newTokenName"},
+		{"a name in the query and one in the form", "generateNewToken?newTokenName=a", url.Values{"newTokenName": {"b"}}, "newTokenName"},
+		{"the same name twice", "generateNewToken?newTokenName=a", url.Values{"newTokenName": {"a"}}, "newTokenName"},
+		{"two names in the query", "generateNewToken?newTokenName=a&newTokenName=b", nil, "newTokenName"},
+		{"a name in another case", "generateNewToken", url.Values{"newTokenName": {"a"}, "NewTokenName": {"b"}}, "newTokenName"},
+		{"two lives", "generateNewToken?expirationDuration=never", url.Values{"newTokenName": {"a"}, "expirationDuration": {"1"}}, "expirationDuration"},
+		{"two dates", "generateNewToken", url.Values{"newTokenName": {"a"}, "expirationDuration": {"custom"}, "tokenExpiration": {"2026-12-01", "2027-12-01"}}, "tokenExpiration"},
+		{"two values", "addFixedToken", url.Values{"newTokenName": {"a"}, "newTokenPlainValue": {bothKnow, bothKnow}}, "newTokenPlainValue"},
+		{"two new names", "rename?newName=a", url.Values{"newName": {"b"}, "tokenUuid": {id}}, "newName"},
+		{"two tokens to rename", "rename?tokenUuid=" + id, url.Values{"newName": {"b"}, "tokenUuid": {uuid.NewString()}}, "tokenUuid"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := s.data(s.manage(auth, "/me"+tokenEndpoint+c.call, c.form))
+			if d.Status != "error" || !strings.Contains(d.Message, c.want+" was sent more than once") {
+				t.Errorf("got %+v", d)
+			}
+		})
+	}
+	for _, method := range []string{"revoke", "revokeAllExcept", "revokeAll"} {
+		if a := s.manage(auth, "/me"+tokenEndpoint+method+"?tokenUuid="+uuid.NewString(), url.Values{"tokenUuid": {id}}); a.StatusCode != http.StatusBadRequest || !strings.Contains(a.body, "tokenUuid") {
+			t.Errorf("%s of two tokens: %s", method, a.dump())
+		}
+	}
+	if got := s.directory.Len(); got != before {
+		t.Errorf("%d tokens were made", got-before)
+	}
+	for _, kept := range s.directory.List(func(t *token.Token) bool { return t.Record().ID.String() == id }) {
+		if r := kept.Record(); r.Name != "kept" || r.State != token.Active {
+			t.Errorf("the token is now %q, %v", r.Name, r.State)
+		}
+	}
+}
+
 func TestAddRenameRevoke(t *testing.T) {
 	s := newTokenAPI(t, gateway.TokenAPIAnswer)
 	auth := s.auth("alice")
