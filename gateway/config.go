@@ -169,9 +169,9 @@ var defaultIdentity = [4]string{"X-Forwarded-User", "X-Forwarded-Groups", "X-For
 
 // reserved are headers that a gateway or a proxy uses itself: none of them can be
 // taken for an identity, a token or a crumb.
-var reserved = slices.Concat([]string{
-	"Authorization", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Cookie", "Early-Data", "Expect", "Host",
-	"Keep-Alive", "Origin", "Proxy-Authorization", "Proxy-Connection", "Range", "Referer", "Set-Cookie", "Te", "Trailer",
+var reserved = slices.Concat(endpoint.CredentialHeaders, []string{
+	"Connection", "Content-Encoding", "Content-Length", "Content-Type", "Early-Data", "Expect", "Host",
+	"Keep-Alive", "Origin", "Proxy-Connection", "Range", "Referer", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade", "Via", forwardedFor,
 }, forwardedBy, tlsAttributes, retryHints)
 

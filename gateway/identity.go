@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -26,6 +27,8 @@ type scrubber struct {
 	kept   []string
 	// token is the second header for tokens.
 	token *HeaderNames
+	// done are the headers that are of no use to what comes after the gateway: all that hold a secret, and the identity.
+	done *HeaderNames
 }
 
 // methodOverrides are headers in which some frameworks let a client replace the
@@ -61,7 +64,8 @@ func newScrubber(c *Config) *scrubber {
 	}
 	identity := append(defaultIdentity[:], c.UserHeader, c.GroupsHeader, c.MailHeader, c.DisplayNameHeader)
 	client := slices.Concat(identity, methodOverrides, retryHints, tlsAttributes, []string{forwardedFor}, forwardedBy)
-	return &scrubber{NewHeaderNames(client), c.proxySets(), token}
+	done := slices.Concat(endpoint.SecretNames(), c.SecretNames(), []string{c.UserHeader, c.GroupsHeader, c.MailHeader, c.DisplayNameHeader})
+	return &scrubber{client: NewHeaderNames(client), kept: c.proxySets(), token: token, done: NewHeaderNames(done)}
 }
 
 // proxySets returns the headers of forwardedBy that trusted proxies set.
@@ -210,12 +214,7 @@ func presentAddr(r *http.Request, addr string) (peer string) {
 // log can come next.
 func (g *Gate) withdraw(r *http.Request, peer string) {
 	r.RemoteAddr = peer
-	h := r.Header
-	g.shed(h)
-	g.dropCrumb(h)
-	for _, name := range []string{"Cookie", "Proxy-Authorization", ".crumb", g.UserHeader, g.GroupsHeader, g.MailHeader, g.DisplayNameHeader} {
-		delete(h, name)
-	}
+	g.scrubber.done.Remove(r.Header)
 }
 
 // scrubReferer takes credentials out of Referer, where RFC 9110 (section 10.1.3)

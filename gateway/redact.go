@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/token"
 )
 
@@ -31,30 +32,8 @@ type Redactor struct {
 	Secrets func() *Secrets
 }
 
-// secretNames are hidden as headers, or other fields of JSON, and as parameters.
-// Caddy itself hides Cookie, Set-Cookie, Authorization and Proxy-Authorization as
-// headers, unless told not to. Config.SecretNames adds those of a configuration.
-var secretNames = []string{
-	"Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie",
-	"Jenkins-Crumb", ".crumb", "crumb",
-	"Secret-Key",                       // of an agent (hudson.remoting.Engine)
-	"Token",                            // of a job: build?token=, generic-webhook-trigger, multibranch-scan-webhook-trigger
-	"X-Gitlab-Token",                   // of a webhook
-	"casc-reload-token",                // of the plugin configuration-as-code
-	"newTokenPlainValue", "tokenValue", // jenkins.security.ApiTokenProperty
-	"X-Jenkins-ValidateButton-Callback", // changeToken answers with a token there
-	"j_password", "password", "client_secret", "access_token", "id_token", "refresh_token",
-	// What sign-ins and forges put into headers.
-	"X-Forwarded-Access-Token", "X-Auth-Request-Access-Token", "X-Access-Token", "X-Id-Token", "X-Authentik-Jwt", "X-Pomerium-Jwt-Assertion",
-	"Cf-Access-Jwt-Assertion", "X-Goog-Iap-Jwt-Assertion", "X-Amzn-Oidc-Accesstoken", "X-Amzn-Oidc-Data", "X-Api-Key", "Private-Token",
-}
-
-// secretParameters have names that mean something else in JSON: what a sign-in sends
-// back to saml and oic-auth.
-var secretParameters = []string{"code", "SAMLResponse"}
-
 // SecretNames returns the headers and parameters that hold secrets in this
-// configuration, beside those that do in all.
+// configuration, beside those that do in all (endpoint.SecretNames).
 func (c *Config) SecretNames() []string {
 	return slices.DeleteFunc([]string{c.TokenHeader, c.CrumbField}, func(name string) bool { return name == "" })
 }
@@ -82,9 +61,9 @@ func NewRedactor(hide []string) (*Redactor, error) {
 		}
 	}
 	r := &Redactor{names: make(names), parameters: make(names)}
-	r.names.add(secretNames)
+	r.names.add(endpoint.SecretNames())
 	r.names.add(hide)
-	r.parameters.add(secretParameters)
+	r.parameters.add(endpoint.SecretParameters())
 	return r, nil
 }
 
@@ -172,6 +151,7 @@ func (s *search) text() {
 	s.schemes()
 	s.userinfo()
 	s.parameterValues()
+	s.pathSegments()
 	if s.view.depth > 0 {
 		s.quotedFields()
 	}
@@ -357,6 +337,40 @@ func (s *search) parameterValues() {
 			at = end
 		}
 	}
+}
+
+// secretPaths are those of the endpoints.
+var secretPaths = endpoint.SecretPaths()
+
+// pathSegments looks for the segments of paths that are secret.
+func (s *search) pathSegments() {
+	b := s.view.text
+	for i := range secretPaths {
+		before := secretPaths[i].Before
+		for at := 0; ; {
+			found := bytes.Index(b[at:], []byte(before))
+			if found < 0 {
+				break
+			}
+			begin := at + found
+			start := begin + len(before)
+			at = start - 1 // the slash can begin the next one
+			end := start
+			for end < len(b) && b[end] > ' ' && bytes.IndexByte([]byte("/?#&;\"\\<>"), b[end]) < 0 {
+				end++
+			}
+			if end > start && !slices.Contains(secretPaths[i].Known, string(b[start:end])) && !namesWhatFollows(b[:begin]) {
+				s.add(start, end)
+			}
+		}
+	}
+}
+
+// maxKeyword is longer than any segment that takes a name.
+const maxKeyword = 16
+
+func namesWhatFollows(path []byte) bool {
+	return endpoint.NamesWhatFollows(string(path[max(0, len(path)-maxKeyword):]))
 }
 
 // isSessionCookie reports whether name is that of a cookie with which Jenkins knows a

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/crumbgate/crumbgate/gateway/endpoint"
 )
 
 func TestConnectionOptions(t *testing.T) {
@@ -26,6 +28,24 @@ func TestConnectionOptions(t *testing.T) {
 		if got := connectionOptions(test.lines); got != test.want {
 			t.Errorf("connectionOptions(%q) = %q, want %q", test.lines, got, test.want)
 		}
+	}
+}
+
+// Once the handlers behind the gateway are done, no header is left that holds a secret or an identity, in any spelling.
+func TestWithdrawLeavesNoSecret(t *testing.T) {
+	c, err := Config{TokenHeader: "X-Team-Token", CrumbField: "X-Team-Crumb", UserHeader: "X-Who"}.Defaulted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &Gate{Config: c, scrubber: newScrubber(&c)}
+	r := &http.Request{Header: make(http.Header)}
+	for _, name := range append(endpoint.SecretNames(), "X-Team-Token", "X-Team-Crumb", "X-Who", "X_Gitlab_Token", "Jenkins_Crumb", "secret-key", "X-Gitlab-Token") {
+		r.Header[name] = []string{"s3cret"}
+	}
+	r.Header["User-Agent"] = []string{"curl"}
+	g.withdraw(r, "192.0.2.1:1")
+	if len(r.Header) != 1 || r.RemoteAddr != "192.0.2.1:1" {
+		t.Errorf("left are %v of %s", r.Header, r.RemoteAddr)
 	}
 }
 

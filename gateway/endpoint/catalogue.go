@@ -42,6 +42,11 @@ type Entry struct {
 	// name=value. Empty for most.
 	Query string
 
+	// Secrets are headers and parameters of the endpoint whose values are secret, and SecretParameters those whose names
+	// mean something else in JSON. SecretPath tells of a secret in the path.
+	Secrets, SecretParameters []string
+	SecretPath                SecretPath
+
 	// SameForAll marks what is the same for every user, so that a token's scopes don't
 	// matter there.
 	SameForAll bool
@@ -73,6 +78,7 @@ var Catalogue = []Entry{
 		Guard:      "shows nothing but the form",
 		Public:     true,
 		SameForAll: true,
+		Secrets:    []string{"j_password"},
 	},
 	{
 		Name: "assets",
@@ -86,12 +92,13 @@ var Catalogue = []Entry{
 		SameForAll: true,
 	},
 	{
-		Name:   "agents",
-		Paths:  []string{"/tcpSlaveAgentListener", "/wsagents", "/jnlpJars/*"},
-		Why:    "agents find the port there, connect by WebSocket and fetch their program before they are known",
-		Guard:  "the secret of the agent, in Secret-Key or within the agent protocol; the programs are public",
-		Public: true,
-		Pages:  []Page{{TheRoot, Called, Agents, "/tcpSlaveAgentListener /wsagents"}, {TheRoot, Shown, Any, "/jnlpJars /jnlpJars/*"}},
+		Name:    "agents",
+		Paths:   []string{"/tcpSlaveAgentListener", "/wsagents", "/jnlpJars/*"},
+		Why:     "agents find the port there, connect by WebSocket and fetch their program before they are known",
+		Guard:   "the secret of the agent, in Secret-Key or within the agent protocol; the programs are public",
+		Public:  true,
+		Pages:   []Page{{TheRoot, Called, Agents, "/tcpSlaveAgentListener /wsagents"}, {TheRoot, Shown, Any, "/jnlpJars /jnlpJars/*"}},
+		Secrets: []string{"Secret-Key"},
 	},
 	{
 		Name: "agent-jnlp",
@@ -145,10 +152,11 @@ var Catalogue = []Entry{
 		SameForAll: true,
 	},
 	{
-		Name:  "static-files",
-		Paths: []string{"/static-files/*"},
-		Why:   "the resource domain serves artifacts and workspaces without cookies",
-		Guard: "the URL holds a user and a time, authenticated with a key of Jenkins'",
+		Name:       "static-files",
+		Paths:      []string{"/static-files/*"},
+		Why:        "the resource domain serves artifacts and workspaces without cookies",
+		Guard:      "the URL holds a user and a time, authenticated with a key of Jenkins'",
+		SecretPath: SecretPath{Before: "/static-files/"},
 	},
 	{
 		Name:       "libraries",
@@ -158,20 +166,22 @@ var Catalogue = []Entry{
 		SameForAll: true,
 	},
 	{
-		Name:  "signup",
-		Paths: []string{"/signup", "/securityRealm/createAccount"},
-		Why:   "people make themselves an account in Jenkins' own user database",
-		Guard: "works only where the database allows it; a gateway that names the users has no use for it",
+		Name:    "signup",
+		Paths:   []string{"/signup", "/securityRealm/createAccount"},
+		Why:     "people make themselves an account in Jenkins' own user database",
+		Guard:   "works only where the database allows it; a gateway that names the users has no use for it",
+		Secrets: []string{"password1", "password2"},
 	},
 
 	// Other ways to log in to Jenkins.
 	{
-		Name:           "sso-callback",
-		Paths:          []string{"/securityRealm/commenceLogin", "/securityRealm/finishLogin"},
-		Plugin:         "saml, oic-auth",
-		Why:            "the identity provider sends people back there, by POST from its own site",
-		Guard:          "the provider's signature, and the state that the plugin kept in the session",
-		ExemptWhenOpen: true,
+		Name:             "sso-callback",
+		Paths:            []string{"/securityRealm/commenceLogin", "/securityRealm/finishLogin"},
+		Plugin:           "saml, oic-auth",
+		Why:              "the identity provider sends people back there, by POST from its own site",
+		Guard:            "the provider's signature, and the state that the plugin kept in the session",
+		ExemptWhenOpen:   true,
+		SecretParameters: []string{"code", "state", "SAMLResponse"},
 	},
 	{
 		Name:           "escape-hatch",
@@ -207,6 +217,7 @@ var Catalogue = []Entry{
 		Why:            "the sidecar of the Helm chart has the configuration reloaded",
 		Guard:          "a token of the plugin, as parameter",
 		ExemptWhenOpen: true,
+		Secrets:        []string{"casc-reload-token"},
 	},
 
 	// Webhooks that prove where they come from. Jenkins doesn't insist on that proof.
@@ -238,6 +249,7 @@ var Catalogue = []Entry{
 		Guard:          "X-Gitlab-Token or the signature of a signing token, checked by the gateway and, where a job has one, by the plugin",
 		ExemptWhenOpen: true,
 		Signed:         webhook.GitLab,
+		Secrets:        []string{"X-Gitlab-Token"},
 	},
 	{
 		Name:           "gitlab-branch-source",
@@ -355,6 +367,8 @@ var Catalogue = []Entry{
 		Guard:              "an access key of the plugin, in the path, as parameter or as Authorization: Jenkins-Metrics-Key",
 		KeepsAuthorization: true,
 		Pages:              []Page{{TheRoot, Shown, Read, "/metrics/healthcheckOk"}},
+		SecretParameters:   []string{"key"},
+		SecretPath:         SecretPath{"/metrics/", []string{"currentUser", "healthcheck", "healthcheckOk", "metrics", "metricsHistory", "ping", "threads"}},
 	},
 	{
 		Name:   "prometheus",

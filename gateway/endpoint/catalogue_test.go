@@ -28,6 +28,14 @@ func TestCatalogueIsComplete(t *testing.T) {
 		if name, value, ok := strings.Cut(e.Query, "="); e.Query != "" && (!ok || name == "" || value == "") {
 			t.Errorf("%s: query %q isn't name=value", e.Name, e.Query)
 		}
+		if before := e.SecretPath.Before; before != "" && !slices.Contains(e.Paths, before+"*") {
+			t.Errorf("%s: the secret behind %s is on no path of it", e.Name, before)
+		}
+		for _, name := range slices.Concat(e.Secrets, e.SecretParameters) {
+			if slices.Contains(CredentialHeaders, name) || slices.Contains(crumbs, name) || slices.Contains(everywhere, name) {
+				t.Errorf("%s: %s is secret everywhere", e.Name, name)
+			}
+		}
 		for _, path := range e.Paths {
 			p := compile(path)
 			if !strings.HasPrefix(path, "/") || slices.Contains(p.segments, "") || p.segments[0] == "*" || p.segments[0] == "static" {

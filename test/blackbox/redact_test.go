@@ -49,6 +49,7 @@ func TestSecretsOfOtherHeadersAreNotLogged(t *testing.T) {
 		"token_header": secret, "legacy token": legacy, "Basic": pair, "Basic of a legacy token": strings.TrimRight(old, "="),
 		"GitLab": "gitlab-s3cret", "trigger": "trigger-s3cret", "reload": "reload-s3cret", "userinfo": "userinfo-s3cret",
 		"session": "node0s3cret", "crumb": "crumb-s3cret", "hook in the environment": inEnv, "hook in a file": inFile,
+		"metrics": "metrics-s3cret", "sign-in's state": "state-s3cret", "sign-in's code": "code-s3cret", "resource domain": "files-s3cret", "sign-up": "signup-s3cret",
 	}
 	for _, c := range []call{
 		{header: http.Header{"X-Team-Token": {secret}}},
@@ -60,6 +61,13 @@ func TestSecretsOfOtherHeadersAreNotLogged(t *testing.T) {
 		{path: "/login?from=%2Fjob%2Fa%2Fbuild%3Ftoken%3D" + secrets["trigger"]},
 		{path: "/job/a;jsessionid=" + secrets["session"]},
 		{path: "/login?x=" + legacy},
+		{path: "/metrics/" + secrets["metrics"] + "/metrics"},
+		{path: "/manage/metrics/" + secrets["metrics"] + "/ping", header: http.Header{"Referer": {"https://host/metrics/" + secrets["metrics"] + "/threads"}}},
+		{path: "/login?from=%2Fmetrics%2F" + secrets["metrics"] + "%2Fping"},
+		{path: "/metrics/healthcheck?key=" + secrets["metrics"]},
+		{path: "/securityRealm/finishLogin?state=" + secrets["sign-in's state"] + "&code=" + secrets["sign-in's code"]},
+		{path: "/static-files/" + secrets["resource domain"] + "/a.html"},
+		{path: "/securityRealm/createAccount?password1=" + secrets["sign-up"] + "&password2=" + secrets["sign-up"]},
 		{method: "POST", path: "/project/a", header: http.Header{"X-Gitlab-Token": {inEnv}}, body: "{}"},
 		{method: "POST", path: "/project/a", header: http.Header{"X-Gitlab-Token": {inFile}}, body: "{}"},
 		{method: "POST", path: "/quietDown", user: "alice", secret: secret, header: http.Header{"X-Team-Crumb": {secrets["crumb"]}}},
