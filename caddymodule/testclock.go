@@ -19,7 +19,7 @@ func init() {
 		return
 	}
 	clock = func() time.Time {
-		text, err := os.ReadFile(path) // #nosec G703 -- a test names the file
+		text, err := os.ReadFile(path) //nolint:gosec // G703: a test names the file
 		if err != nil {
 			panic(fmt.Sprintf("reading the clock of the test: %v", err))
 		}
