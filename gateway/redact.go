@@ -254,7 +254,7 @@ func (s *search) schemes() {
 			end++
 		}
 		secret := false
-		switch before, value := b[:at-1], b[at:end]; {
+		switch before, value := bytes.TrimRight(b[:at-1], " "), b[at:end]; {
 		case endsWithFold(before, "basic"):
 			decoded, err := base64.RawStdEncoding.DecodeString(string(value))
 			secret = err == nil && bytes.IndexByte(decoded, ':') >= 0
@@ -384,14 +384,13 @@ func separates(b []byte) bool {
 	return len(b) == 0 || bytes.IndexByte([]byte("?&;\"\x00"), b[len(b)-1]) >= 0
 }
 
-// parameterEnd returns where the value of a parameter ends, with which b begins.
+// parameterEnd returns where the value of a parameter ends, with which b begins. An escaped & or #
+// is a part of the value, though in a URL within a URL it ends a parameter: too much is hidden there.
 func (s *search) parameterEnd(b []byte) int {
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
 		case c == '&' || c == '#' || c <= ' ' || c == '"' && s.view.depth == 0:
 			return i
-		case c == '%' && s.view.depth == 0 && (bytes.HasPrefix(b[i:], []byte("%26")) || bytes.HasPrefix(b[i:], []byte("%23"))):
-			return i // of a URL within a URL
 		case c == '\\' && s.view.depth == 0:
 			if bytes.HasPrefix(b[i:], []byte(`\u0026`)) {
 				return i
