@@ -278,6 +278,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	config.Now, config.ClientAddr, config.Trusted = clock, clientAddr, fromTrustedProxy
 	config.CrumbKeys = app.crumbKeys
 	if h.Session != nil {
+		h.Session.log = ctx.Logger()
 		config.Session = h.Session.person
 	}
 	for kind := range config.Webhooks {

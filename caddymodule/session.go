@@ -6,9 +6,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/crumbgate/crumbgate/gateway"
 	"github.com/crumbgate/crumbgate/gateway/token"
@@ -18,7 +20,8 @@ import (
 // forward_auth, leave who has signed in. Each field is a text with placeholders.
 //
 // A placeholder that the client fills in is no source: those beginning with
-// http.request. are refused, but for http.request.tls.client., which is proved, and
+// http.request. are refused, but for http.request.tls.client., which counts only if the
+// certificate is verified by an authority in the trust_pool of client_auth, and
 // http.request.header.NAME, which counts only if the handler
 // crumbgate_sso_headers has removed that header from what the client sent.
 type Session struct {
@@ -42,6 +45,10 @@ type Session struct {
 	needed  []string // the placeholders of User, without braces
 	given   []string // all that only a sign-in can have set
 	headers []string // of the request, that placeholders name, in canonical form
+	// certificate reports whether a placeholder takes something of the client's certificate.
+	certificate bool
+	log         *zap.Logger
+	unverified  sync.Once // has warned of certificates that are not verified
 }
 
 // GroupsFilter selects groups by name. A group that one of the entries matches is sent.
@@ -68,7 +75,7 @@ var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // provision checks where the identity comes from.
 func (s *Session) provision() error {
-	s.needed, s.given, s.headers = nil, nil, nil
+	s.needed, s.given, s.headers, s.certificate = nil, nil, nil, false
 	for _, field := range []struct{ name, text string }{
 		{"user", s.User}, {"groups", s.Groups}, {"mail", s.Mail}, {"display_name", s.DisplayName},
 	} {
@@ -82,6 +89,7 @@ func (s *Session) provision() error {
 				continue // a client can have sent it
 			}
 			s.given = append(s.given, name)
+			s.certificate = s.certificate || strings.HasPrefix(name, ofCertificate)
 			if !tellsPerson(name) {
 				return fmt.Errorf("session: %s takes {%s}, which the client fills in or is the same for all: take what a handler that authenticates sets, such as {http.auth.user.id}, or a header that crumbgate_sso_headers guards", field.name, name)
 			}
@@ -93,6 +101,9 @@ func (s *Session) provision() error {
 	return nil
 }
 
+// ofCertificate begins the names of placeholders that the client's certificate fills in.
+const ofCertificate = "http.request.tls.client."
+
 // noSignIn begin the names of placeholders that don't come from a sign-in: the
 // client fills them in, or they are the same for everybody.
 var noSignIn = []string{
@@ -102,7 +113,7 @@ var noSignIn = []string{
 
 // tellsPerson tells whether a placeholder can be where a sign-in leaves something.
 func tellsPerson(name string) bool {
-	return strings.HasPrefix(name, "http.request.tls.client.") ||
+	return strings.HasPrefix(name, ofCertificate) ||
 		!slices.ContainsFunc(noSignIn, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
@@ -119,7 +130,7 @@ func (s *Session) letIn(r *http.Request, repl *caddy.Replacer, empty string) err
 	if status, _ := repl.GetString("http.reverse_proxy.status_code"); why == "" && len(status) == 3 && status[0] == '2' {
 		why = "it answered " + status // what forward_auth asked before
 	}
-	if why == "" && strings.HasPrefix(empty, "http.request.tls.client.") && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+	if why == "" && strings.HasPrefix(empty, ofCertificate) && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		why = "the client's certificate is verified"
 	}
 	if why == "" {
@@ -131,6 +142,13 @@ func (s *Session) letIn(r *http.Request, repl *caddy.Replacer, empty string) err
 // person returns who has signed in, nil if nobody has.
 func (s *Session) person(r *http.Request) (*token.Profile, error) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if s.certificate && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 && len(r.TLS.VerifiedChains) == 0 {
+		// Any client can make such a certificate, with any name in it.
+		s.unverified.Do(func() {
+			s.log.Warn("a client certificate that no authority has verified names no user: set mode verify_if_given or require_and_verify in client_auth, and a trust_pool")
+		})
+		return nil, nil
+	}
 	for _, name := range s.needed {
 		if value, _ := repl.GetString(name); value == "" {
 			return nil, s.letIn(r, repl, name)
