@@ -27,7 +27,7 @@ import (
 // of a client that gets there. It looks at the routes as they are while a gate is being
 // provisioned: some are modules already, others still JSON.
 func checkUnguarded(ctx caddy.Context) error {
-	w := &routeWalk{open: make(map[string]string), guarded: make(map[string]bool), gates: make(map[string]bool), unknown: make(map[string]string)}
+	w := &routeWalk{open: make(map[string]string), guarded: make(map[string]bool), unsure: make(map[string]string), gates: make(map[string]bool), unknown: make(map[string]string)}
 	for _, module := range ctx.Modules() {
 		if app, ok := module.(*caddyhttp.App); ok {
 			for name, server := range app.Servers {
@@ -51,6 +51,12 @@ func checkUnguarded(ctx caddy.Context) error {
 			ctx.Logger().Warn("can't tell whether an upstream outside of crumbgate is Jenkins", zap.String("upstream", upstream), zap.String("where", where))
 		}
 	}
+	if len(w.open) > 0 {
+		for upstream, where := range w.unsure {
+			ctx.Logger().Warn("can't tell whether an upstream behind crumbgate can be reached without it: write its address into the configuration",
+				zap.String("upstream", upstream), zap.String("where", where), zap.Strings("without", slices.Sorted(maps.Keys(w.open))))
+		}
+	}
 	return nil
 }
 
@@ -63,6 +69,8 @@ type routeWalk struct {
 	open    map[string]string
 	guarded map[string]bool
 	unknown map[string]string
+	// unsure are the guarded ones whose address is not known before a request, and where.
+	unsure map[string]string
 	// gates tells of each gate whether a request reaches it.
 	gates   map[string]bool
 	invoked []string // the named routes that are being followed
@@ -181,8 +189,14 @@ func (w *routeWalk) reach(upstream string, in arrival, where string) {
 	if in.open && known {
 		w.open[upstream] = where
 	}
-	if in.open && (!known || strings.Contains(upstream, "{")) {
+	if known && !strings.Contains(upstream, "{") {
+		return
+	}
+	if in.open {
 		w.unknown[upstream] = where
+	}
+	if in.guarded {
+		w.unsure[upstream] = where
 	}
 }
 

@@ -185,3 +185,36 @@ func TestExample(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Where an upstream is known only with each request, nothing can tell whether it can be
+// reached without the gate: the operator gets a warning, on whichever side of the gate it is.
+func TestUnknownUpstreamsAreWarnedOf(t *testing.T) {
+	t.Parallel()
+	const behind, outside = "can't tell whether an upstream behind crumbgate", "can't tell whether an upstream outside of crumbgate"
+	site := func(open, guarded string) string {
+		return strings.Replace(gatewaytest.Smallest, "\tcrumbgate\n\treverse_proxy {$JENKINS}\n",
+			"\tmap {path} {jenkins} {\n\t\tdefault 127.0.0.1:8080\n\t}\n\thandle /hook/* {\n\t\t"+open+"\n\t}\n\thandle {\n\t\tcrumbgate\n\t\t"+guarded+"\n\t}\n", 1)
+	}
+	const fixed, mapped, dynamic = "reverse_proxy 127.0.0.1:8080", "reverse_proxy {jenkins}", "reverse_proxy {\n\t\t\tdynamic srv _jenkins._tcp.example.org\n\t\t}"
+	for _, c := range []struct{ name, caddyfile, want string }{
+		{"mapped behind the gate", site(fixed, mapped), behind},
+		{"dynamic behind the gate", site(fixed, dynamic), behind},
+		{"mapped outside of the gate", site(mapped, fixed), outside},
+		{"dynamic outside of the gate", site(dynamic, fixed), outside},
+		{"nothing is open", site("respond 404", mapped), ""},
+		{"all are known", site("reverse_proxy 127.0.0.1:9000", fixed), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := gatewaytest.New(t, "127.0.0.1:1", c.caddyfile)
+			out, err := g.Command(t.Context(), "validate", "--config", g.Config).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			for _, warning := range []string{behind, outside} {
+				if warned := strings.Contains(string(out), warning); warned != (c.want == warning) {
+					t.Errorf("%q: %v, want %v\n%s", warning, warned, c.want == warning, out)
+				}
+			}
+		})
+	}
+}
