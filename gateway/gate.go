@@ -179,6 +179,8 @@ type Decision struct {
 	Err error
 	// route is the path as Jenkins dispatches it.
 	route route
+	// outside reports whether the path is outside of Jenkins' context path.
+	outside bool
 	// opening is why a request without a user is let in.
 	opening *endpoint.Entry
 	// signed is the endpoint whose forge must have signed the request, whoever sends it.
@@ -270,7 +272,7 @@ func (g *Gate) decide(r *http.Request) Decision {
 	if d.Reason == "" {
 		d.signed, _ = g.openings.Signed(route.path)
 	}
-	d.route = route
+	d.route, d.outside = route, outside != nil
 	return d
 }
 

@@ -11,7 +11,7 @@ import (
 // shadows tells whether Jenkins is to decide on the credential of a request: one
 // that it may know, presented by Basic, which is how it takes them. Tokens that the
 // gateway has made are none of these; and what somebody has forbidden a token in the
-// gateway stays forbidden.
+// gateway stays forbidden. Outside of the prefix such a request is refused as ReasonOutside.
 func (g *Gate) shadows(r *http.Request, d *Decision) bool {
 	if !g.Shadow || !isBasic(r.Header) {
 		return false
@@ -24,11 +24,14 @@ func (g *Gate) shadows(r *http.Request, d *Decision) bool {
 	}
 	switch d.Reason {
 	case "":
-		return d.Class == ClassToken
+		return d.Class == ClassToken && !d.outside
 	case ReasonForeign, ReasonMalformed, ReasonUnknown, ReasonWrongUser, ReasonExpired, ReasonLegacy, ReasonIdle,
 		ReasonCharset: // Jenkins knows the user by its own credential, not by a header
 
-		return true
+		if d.outside {
+			d.Reason, d.Err = ReasonOutside, nil // Jenkins is not there, so it does not decide
+		}
+		return !d.outside
 	}
 	return false
 }

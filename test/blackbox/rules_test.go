@@ -234,3 +234,24 @@ func TestShadow(t *testing.T) {
 	load(t, g, withSettings("shadow off"))
 	call{user: "alice", secret: itsOwn}.want(t, g.URL, 401)
 }
+
+// Jenkins decides on its credentials below its context path only: what else is at its
+// address gets no request, and no password.
+func TestShadowStaysWithinThePrefix(t *testing.T) {
+	jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
+	g := gatewaytest.Start(t, url, withSettings("shadow on\n\t\tprefix /jenkins"))
+	for _, secret := range []string{"110123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef", "a password", "cg_damaged"} {
+		for _, path := range []string{"/", "/other/app", "/jenkinsfile", "/jenkins/../other"} {
+			if r := (call{user: "alice", secret: secret, path: path}).send(t, g.URL); r.status != 404 && r.status != 400 {
+				t.Errorf("%s with %q: status %d, want 404", path, secret, r.status)
+			}
+		}
+	}
+	if requests := jenkins.Requests(); len(requests) > 0 {
+		t.Errorf("the upstream got %d requests, the first for %s", len(requests), requests[0].Path)
+	}
+	call{user: "alice", secret: "a password", path: "/jenkins/job/x"}.send(t, g.URL)
+	if len(jenkins.Requests()) == 0 {
+		t.Error("within the prefix the upstream got no request")
+	}
+}
