@@ -52,7 +52,14 @@ func (*Admin) Routes() []caddy.AdminRoute {
 // request: Caddy sets up its admin endpoint before the apps, and an app that only
 // the sites ask for is not there yet.
 func active[T any](get func(*App) (T, error)) (none T, _ error) {
-	module, err := caddy.ActiveContext().AppIfConfigured("crumbgate")
+	ctx := caddy.ActiveContext()
+	switch {
+	case caddy.Exiting():
+		return none, errors.New("the gateway is stopping")
+	case ctx.Context == nil: // Caddy runs no configuration
+		return none, errors.New("the gateway is starting, or has no configuration: try again when it has started")
+	}
+	module, err := ctx.AppIfConfigured("crumbgate")
 	if errors.Is(err, caddy.ErrNotConfigured) {
 		return none, errors.New("this configuration has no crumbgate: add the directive crumbgate to a site")
 	}
