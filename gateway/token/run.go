@@ -89,7 +89,9 @@ func (d *Directory) handle(ctx context.Context, e Event) {
 	}
 }
 
-// Sweep reports tokens that will end soon. It is called every SweepInterval.
+// Sweep reports tokens that will end soon, and mends what a clock that was ahead has left:
+// from a last use in the future on, a token would not count as idle for too long. It is
+// called every SweepInterval.
 func (d *Directory) Sweep(ctx context.Context) {
 	now := d.config.Now()
 	before, err := d.swept(ctx)
@@ -102,11 +104,18 @@ func (d *Directory) Sweep(ctx context.Context) {
 	}
 	var ending []*Token
 	for t := range d.index.all() {
+		if c := t.uses.Load(); c != nil {
+			c.NotAfter(now)
+		}
 		r := t.Record()
 		if r.Expires == 0 || r.Superseded() || t.Admit(now) != "" {
 			continue
 		}
-		if due := max(r.expiresSoonFrom(), r.Resumed); due <= now.Unix() && due > before {
+		due := r.expiresSoonFrom()
+		if r.Resumed <= now.Unix() { // else the clock was ahead
+			due = max(due, r.Resumed)
+		}
+		if due <= now.Unix() && due > before {
 			ending = append(ending, t)
 		}
 	}

@@ -204,6 +204,59 @@ func TestWrongClockLeavesNoTokenIdle(t *testing.T) {
 	}
 }
 
+// A use that a clock ahead has noted keeps a token from being idle for no longer than any use.
+func TestWrongClockKeepsNoTokenFromBeingIdle(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t)
+		w.rule(token.Rules{MaxIdle: 30 * day})
+		made, _ := w.create(token.Request{User: "alice", Name: "a", Expires: "never"})
+		id, right := made.Record().ID, w.now.Add(day)
+		w.pass(20 * day)
+		w.get(id).Use(usage.Use{Time: w.now, Addr: "10.0.0.1"})
+		w.now = right
+		if restart {
+			w.reopen()
+		}
+		w.Sweep(t.Context())
+		if restart {
+			w.reopen()
+		}
+		w.pass(30*day - time.Second)
+		w.Sweep(t.Context())
+		if got := w.states(id); got[0] != "" {
+			t.Errorf("restart %v: before a month has passed the state is %q", restart, got[0])
+		}
+		w.pass(time.Second)
+		if got := w.states(id); got[0] != token.RefusedIdle {
+			t.Errorf("restart %v: unused for a month the state is %q, want %q", restart, got[0], token.RefusedIdle)
+		}
+	}
+}
+
+// A token that a clock ahead has resumed is said to end soon all the same.
+func TestExpiringIsToldAfterResumingByAWrongClock(t *testing.T) {
+	w := newWorld(t)
+	resumed, _ := w.create(token.Request{User: "alice", Name: "resumed", Expires: "30d"})
+	right := w.now
+	w.now = right.Add(28 * day)
+	if _, err := w.SuspendAll(t.Context(), []*token.Token{resumed}, token.ByAdmin, "", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := w.ResumeAll(t.Context(), []*token.Token{resumed}, token.ByAdmin, "admin"); err != nil || len(done) != 1 {
+		t.Fatal(done, err)
+	}
+	w.now = right
+	for _, step := range []struct {
+		after time.Duration
+		want  []string
+	}{{0, nil}, {27*day - time.Second, nil}, {time.Second, []string{"resumed"}}, {hour, nil}} {
+		w.pass(step.after)
+		if got := w.ending(); !slices.Equal(got, step.want) {
+			t.Errorf("%v: %q end soon, want %q", w.now, got, step.want)
+		}
+	}
+}
+
 // Idleness counts from when uses began to be counted: nobody knows of a use before.
 func TestIdlenessCountsFromTheFirstCount(t *testing.T) {
 	w := newWorld(t)

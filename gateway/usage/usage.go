@@ -236,8 +236,16 @@ func (c *Counter) from(addr string) (fresh bool) {
 // Touch notes that a use that was counted before still goes on, if the last use that is
 // known is at least a step before now.
 func (c *Counter) Touch(now time.Time, step time.Duration) {
-	if unix := now.Unix(); unix-c.last.Load() >= int64(step/time.Second) {
+	unix, last := now.Unix(), c.last.Load()
+	if unix-last >= int64(step/time.Second) || last > unix { // the clock was ahead
 		c.last.Store(unix)
+		c.markDirty()
+	}
+}
+
+// NotAfter notes that the last use was now, if it would be later: the clock was ahead then.
+func (c *Counter) NotAfter(now time.Time) {
+	if unix, last := now.Unix(), c.last.Load(); last > unix && c.last.CompareAndSwap(last, unix) {
 		c.markDirty()
 	}
 }
