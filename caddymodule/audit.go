@@ -248,6 +248,9 @@ func (s *sharedDirectory) useAudit(ctx context.Context, a Audit, opened *auditLo
 		return announced(opened.changes)
 	})
 	if err != nil {
+		if stale, is := errors.AsType[*token.StaleError](err); is {
+			stale.Store = s.key
+		}
 		s.ready.Store(ready)
 		s.audit.Store(old)
 		if opened != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -487,6 +488,63 @@ func TestTail(t *testing.T) {
 		}
 	}
 	<-written
+}
+
+// TestFollowShowsOnlyWhatComes: behind the lines that were asked for, which may be none, come
+// those that are written from then on, also where there are lines that can't be read.
+func TestFollowShowsOnlyWhatComes(t *testing.T) {
+	for _, n := range []int{0, 1, 3} {
+		for _, broken := range []int{0, 2} {
+			path := filepath.Join(t.TempDir(), "audit.log")
+			changes, l := open(t, path, audit.Options{}), open(t, audit.DenialsName(path), audit.Options{})
+			appendTo(t, changes, 0, 20)
+			appendTo(t, l, 0, 5)
+			set, there := audit.SetOf(dirOf(path), "audit.log"), make(map[string]bool)
+			for r, err := range set.Find(t.Context(), audit.Filter{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				there[string(r.Line)] = true
+			}
+			file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := file.WriteString(strings.Repeat("broken\n", broken)); err != nil {
+				t.Fatal(err)
+			}
+			if err := file.Close(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			var appending sync.WaitGroup
+			appending.Go(func() {
+				for i := 5; ctx.Err() == nil; i++ {
+					appendTo(t, l, i, i+1)
+					time.Sleep(50 * time.Millisecond)
+				}
+			})
+			shown, old, bad := make(map[string]bool), 0, 0
+			for r, err := range set.Tail(ctx, n, true) {
+				switch {
+				case err != nil:
+					bad++
+				case shown[string(r.Line)]:
+					t.Errorf("n=%d: shown twice: %s", n, r.Line)
+				case there[string(r.Line)]:
+					old++
+				}
+				if shown[string(r.Line)] = true; len(shown) >= n+3 {
+					break
+				}
+			}
+			cancel()
+			appending.Wait()
+			if old+bad > n {
+				t.Errorf("n=%d, %d broken lines: %d old lines and %d broken ones are shown", n, broken, old, bad)
+			}
+		}
+	}
 }
 
 func FuzzVerify(f *testing.F) {

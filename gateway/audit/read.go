@@ -214,15 +214,23 @@ func (s Set) Tail(ctx context.Context, n int, follow bool) iter.Seq2[Record, err
 	return func(yield func(Record, error) bool) {
 		var last []recordOrError
 		all := make([]iter.Seq2[Record, error], len(s.Names))
+		back := n
+		if follow { // also with none to show, and behind broken lines, it has to be known what was there
+			back = max(n, followBack)
+		}
 		for i, name := range s.Names {
-			all[i] = Tail(ctx, s.FS, name, n, false)
+			all[i] = Tail(ctx, s.FS, name, back, false)
 		}
 		seen := make(map[string]uint64, len(s.Names)) // the last line that was read, by log
+		broken := make(map[string]bool)               // lines that can't be read, by their errors
 		for i, name := range s.Names {
 			tail := all[i]
 			all[i] = func(yield func(Record, error) bool) {
 				for r, err := range tail {
 					seen[name] = max(seen[name], r.Seq)
+					if errors.As(err, new(*badLine)) {
+						broken[err.Error()] = true
+					}
 					if !yield(r, err) {
 						return
 					}
@@ -248,8 +256,8 @@ func (s Set) Tail(ctx context.Context, n int, follow bool) iter.Seq2[Record, err
 		for _, name := range s.Names {
 			following.Go(func() {
 				// Some lines before the ones to come, as more may have come since.
-				for r, err := range Tail(ctx, s.FS, name, max(n, followBack), true) {
-					if err == nil && r.Seq <= seen[name] {
+				for r, err := range Tail(ctx, s.FS, name, back, true) {
+					if err == nil && r.Seq <= seen[name] || err != nil && broken[err.Error()] {
 						continue
 					}
 					select {
@@ -475,6 +483,17 @@ func sleep(ctx context.Context, while time.Duration) bool {
 
 func logError(name string, err error) error { return fmt.Errorf("audit log %q: %w", name, err) }
 
-func lineError(name string, line int, err error) error {
-	return fmt.Errorf("audit log %q, line %d %w", name, line, err)
+func lineError(name string, line int, err error) error { return &badLine{name, line, err} }
+
+// A badLine is a line that can't be read.
+type badLine struct {
+	name string
+	line int
+	err  error
 }
+
+func (b *badLine) Error() string {
+	return fmt.Sprintf("audit log %q, line %d %v", b.name, b.line, b.err)
+}
+
+func (b *badLine) Unwrap() error { return b.err }

@@ -144,6 +144,7 @@ The exit status is 0 if nothing is wrong and 1 if something is.`,
 			return err
 		}
 		reports := make([]audit.Report, len(source.logs.Names))
+		wrong := make([]error, len(reports))
 		for i, name := range source.logs.Names {
 			switch {
 			case i > 0 && source.heads == nil:
@@ -151,18 +152,19 @@ The exit status is 0 if nothing is wrong and 1 if something is.`,
 			case *headText == "" && source.heads != nil, i > 0:
 				options.Head = source.heads[i]
 			}
-			if reports[i], err = audit.Verify(ctx, source.logs.FS, name, options); err != nil {
-				return err
-			}
+			reports[i], wrong[i] = audit.Verify(ctx, source.logs.FS, name, options)
 		}
 		if *asJSON {
+			if err := errors.Join(wrong...); err != nil {
+				return err
+			}
 			all := auditReports{Report: reports[0]}
 			if len(reports) > 1 {
 				all.Denials = &reports[1]
 			}
 			return e.printJSON(all)
 		}
-		return e.printAuditReports(source.logs.Names, reports)
+		return e.printAuditReports(source.logs.Names, reports, wrong)
 	})
 }
 
@@ -172,9 +174,15 @@ type auditReports struct {
 	Denials *audit.Report `json:",omitempty"`
 }
 
-func (e *Env) printAuditReports(names []string, reports []audit.Report) error {
+// printAuditReports prints the reports of logs with which nothing is wrong, and returns what
+// is wrong with the others.
+func (e *Env) printAuditReports(names []string, reports []audit.Report, wrong []error) error {
+	printed := false
 	for i, r := range reports {
-		if i > 0 {
+		if wrong[i] != nil {
+			continue
+		}
+		if printed {
 			if err := e.printf("\n"); err != nil {
 				return err
 			}
@@ -182,8 +190,9 @@ func (e *Env) printAuditReports(names []string, reports []audit.Report) error {
 		if err := e.printAuditReport(names[i], r); err != nil {
 			return err
 		}
+		printed = true
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 func (e *Env) printAuditReport(name string, r audit.Report) error {

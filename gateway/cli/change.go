@@ -13,6 +13,7 @@ import (
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/endpoint"
 	"github.com/crumbgate/crumbgate/gateway/policy"
+	"github.com/crumbgate/crumbgate/internal/shellword"
 )
 
 // ofOneToken makes a command do something with the one token that its argument or its
@@ -259,7 +260,7 @@ one a line. What Jenkins refused does not count. Items are named one by one, unl
 			if err := e.printf("%s\n", scope); err != nil {
 				return err
 			}
-			command += " --scope " + shellQuote(scope)
+			command += " --scope " + shellword.Quote(scope)
 		}
 		for _, seen := range suggestion.Seen {
 			fmt.Fprintf(e.Stderr, "%s: %s\n", seen.Scope, english.Plural(int(seen.Requests), "request", ""))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
 	"github.com/crumbgate/crumbgate/gateway/user"
+	"github.com/crumbgate/crumbgate/internal/shellword"
 )
 
 func (e *Env) token() *cobra.Command {
@@ -101,7 +101,7 @@ user's tokens, and can be changed by "user set".
 // uses it can follow as it stands.
 func (e *Env) printCreated(t admin.CreatedToken) error {
 	// Basic authentication ends a user ID at its first colon.
-	credential := "--user " + shellQuote(t.User) + `:"$TOKEN"`
+	credential := "--user " + shellword.Quote(t.User) + `:"$TOKEN"`
 	if !user.FitsBasic(user.ID(t.User)) {
 		credential = `--header "Authorization: Bearer $TOKEN"`
 	}
@@ -155,16 +155,6 @@ func limitTexts(l admin.Limits) (texts [][2]string) {
 		texts = append(texts, [2]string{"Uses:", fmt.Sprintf("at most %d", l.MaxUses)})
 	}
 	return texts
-}
-
-var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-
-// shellQuote returns s as a word of a POSIX shell.
-func shellQuote(s string) string {
-	if shellSafe.MatchString(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func (e *Env) tokenList() *cobra.Command {
@@ -232,7 +222,7 @@ func (e *Env) printNoTokens(filter *filtering) {
 	}
 	what, example := "There are no tokens", "alice"
 	if filter.User != "" {
-		what, example = string(filter.User)+" has no tokens", shellQuote(string(filter.User))
+		what, example = string(filter.User)+" has no tokens", shellword.Quote(string(filter.User))
 	}
 	fmt.Fprintf(e.Stderr, "%s%s.\nTo make one: caddy crumbgate token create --user %s --name deploy\n", what, revoked, example)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/crumbgate/crumbgate/gateway/admin"
+	"github.com/crumbgate/crumbgate/internal/shellword"
 )
 
 // A selection names a token by its user and name.
@@ -95,7 +96,7 @@ func (s *selection) find(ctx context.Context, client *admin.Client) (found admin
 	}
 	switch len(named) {
 	case 0:
-		return found, nil, fmt.Errorf("%s has no token named %q, except perhaps a revoked one: caddy crumbgate token list --user %s --all shows them", s.user, s.name, shellQuote(s.user))
+		return found, nil, fmt.Errorf("%s has no token named %q, except perhaps a revoked one: caddy crumbgate token list --user %s --all shows them", s.user, s.name, shellword.Quote(s.user))
 	case 1:
 		return named[0], replaced, nil
 	}

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/crumbgate/crumbgate/gateway/storekey"
+	"github.com/crumbgate/crumbgate/internal/shellword"
 	"github.com/crumbgate/crumbgate/storage"
 )
 
@@ -32,6 +34,8 @@ type RecordedEvent struct {
 // A StaleError says that a store lacks changes that the audit log has: it is an older copy.
 type StaleError struct {
 	Lacks []RecordedEvent
+	// Store is the file of the store, filled in by the caller that knows it.
+	Store string
 }
 
 // maxNamed bounds how many lacking changes an error names.
@@ -49,8 +53,8 @@ func (e *StaleError) Error() string {
 	if more := len(e.Lacks) - len(named); more > 0 {
 		named = append(named, fmt.Sprintf("%d more", more))
 	}
-	return fmt.Sprintf("the token store is older than the audit log and lacks %s: %s; put the newest store back, or accept this one with: caddy crumbgate audit accept --store FILE %s",
-		english.Plural(len(e.Lacks), "change", ""), strings.Join(named, ", "), e.Lacks[len(e.Lacks)-1].Line)
+	return fmt.Sprintf("the token store is older than the audit log and lacks %s: %s; put the newest store back, or accept this one with: caddy crumbgate audit accept --store %s %s",
+		english.Plural(len(e.Lacks), "change", ""), strings.Join(named, ", "), shellword.Quote(cmp.Or(e.Store, "FILE")), e.Lacks[len(e.Lacks)-1].Line)
 }
 
 // AcceptStore has the next Reconcile accept that a store lacks changes up to a line, as a

@@ -95,8 +95,19 @@ func TestStrangersCannotPushChangesOut(t *testing.T) {
 	if err := os.WriteFile(audit.DenialsName(auditLog(g)), bytes.Replace(denials, []byte("127.0.0.1"), []byte("127.0.0.2"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := g.Run(t, "crumbgate", "audit", "verify", "--file", auditLog(g)); r.Status != 1 || !strings.Contains(r.Stderr, "audit.denials.log, line") {
+	if r := g.Run(t, "crumbgate", "audit", "verify", "--file", auditLog(g)); r.Status != 1 || !strings.Contains(r.Stderr, "audit.denials.log, line") || !strings.Contains(r.Stdout, "audit.log\n") {
 		t.Errorf("audit verify of changed denials: %+v", r)
+	}
+	// One broken log does not hide the other.
+	changes, err = os.ReadFile(auditLog(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(auditLog(g), bytes.Replace(changes, []byte("gateway"), []byte("gatewax"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := g.Run(t, "crumbgate", "audit", "verify", "--file", auditLog(g)); r.Status != 1 || !strings.Contains(r.Stderr, "audit.denials.log, line") || !strings.Contains(r.Stderr, "audit.log, line") {
+		t.Errorf("audit verify of two changed logs: %+v", r)
 	}
 }
 
@@ -141,14 +152,14 @@ func TestOlderStoreIsNoticed(t *testing.T) {
 	g.Stop(t)
 	restore()
 	r := g.Run(t, "run", "--config", g.Config)
-	command := regexp.MustCompile(`audit accept --store FILE (\d+:[0-9a-f]{64})`).FindStringSubmatch(r.Stderr)
+	command := regexp.MustCompile(`caddy (crumbgate audit accept --store ` + regexp.QuoteMeta(g.Store) + ` \d+:[0-9a-f]{64})`).FindStringSubmatch(r.Stderr)
 	if r.Status == 0 || command == nil || !strings.Contains(r.Stderr, "lacks 3 changes") || !strings.Contains(r.Stderr, "token.created") {
 		t.Fatalf("a start with the older store: %+v", r)
 	}
 	if again := g.Run(t, "run", "--config", g.Config); again.Status == 0 || !strings.Contains(again.Stderr, command[1]) {
 		t.Fatalf("the second start: %+v", again)
 	}
-	if r := g.Run(t, "crumbgate", "audit", "accept", "--store", g.Store, command[1]); r.Status != 0 {
+	if r := g.Run(t, strings.Fields(command[1])...); r.Status != 0 {
 		t.Fatalf("audit accept: %+v", r)
 	}
 	g.Start(t)
