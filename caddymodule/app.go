@@ -101,7 +101,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.storage = module.(Storage)
 	}
-	return a.Audit.provision(a.storage.Dir())
+	if err := a.Audit.provision(a.storage.Dir()); err != nil {
+		return err
+	}
+	a.warn(ctx)
+	return nil
 }
 
 // useUserIDs is told by each site which spellings of a user id are the same. As

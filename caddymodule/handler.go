@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -308,22 +306,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.gate, err = gateway.New(config); err != nil {
 		return err
 	}
-	if h.Session != nil && h.Session.Groups != "" {
-		ctx.Logger().Warn("session sets groups: Jenkins' reverse-proxy-auth plugin can mix up the groups of parallel requests, so don't grant permissions by them; docs/jenkins.md has the ways out")
-	}
-	h.warnOfSecrets(ctx)
+	h.warn(ctx)
 	runningSecrets.addNames(h, config.SecretNames())
 	return h.checkLogs(ctx)
-}
-
-// warnOfSecrets warns of webhook secrets that the admin endpoint shows.
-func (h *Handler) warnOfSecrets(ctx caddy.Context) {
-	for kind, w := range h.Webhooks {
-		if slices.ContainsFunc(w.Secrets, func(secret string) bool { return !strings.Contains(secret, "{") }) {
-			ctx.Logger().Warn("a webhook secret stands in the configuration, which the admin endpoint shows: write {env.NAME} or {file.PATH}",
-				zap.String("webhook", kind))
-		}
-	}
 }
 
 // verifier makes what checks the webhooks of a forge.

@@ -58,7 +58,7 @@ func TestUnverifiedClientCertificatesNameNoUser(t *testing.T) {
 		{"mode verify_if_given\n\t\t\ttrust_pool file {$DIR}/trusted.pem", "user {http.request.tls.client.subject}", trusted, 200, false},
 		{"mode verify_if_given\n\t\t\ttrust_pool file {$DIR}/trusted.pem", "user {http.request.tls.client.subject}", tls.Certificate{}, 401, false},
 	} {
-		t.Run(c.mode+" "+c.session, func(t *testing.T) {
+		t.Run(strings.NewReplacer("{", "", "}", "").Replace(c.mode+" "+c.session), func(t *testing.T) {
 			jenkins, url := jenkinstest.Start(t, jenkinstest.Config{})
 			g := gatewaytest.New(t, url, fmt.Sprintf(`{
 	admin {$ADMIN}

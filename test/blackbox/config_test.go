@@ -1,6 +1,7 @@
 package blackbox_test
 
 import (
+	"cmp"
 	"maps"
 	"net"
 	"net/http"
@@ -214,6 +215,50 @@ func TestUnknownUpstreamsAreWarnedOf(t *testing.T) {
 				if warned := strings.Contains(string(out), warning); warned != (c.want == warning) {
 					t.Errorf("%q: %v, want %v\n%s", warning, warned, c.want == warning, out)
 				}
+			}
+		})
+	}
+}
+
+// Settings that are valid but do not what an operator may expect get one warning each, and
+// so do settings with which the gateway can't start.
+func TestSurprisingSettingsAreWarnedOf(t *testing.T) {
+	t.Parallel()
+	const session = "session {\n\t\t\tuser {http.auth.user.id}\n\t\t}\n\t\t"
+	for _, c := range []struct{ global, site, want string }{
+		{"", "admins alice", "admins has no effect without session"},
+		{"", "admins alice\n\t\ttoken_api answer", ""},
+		{"", session + "admins alice", ""},
+		{"", session + "admins alice\n\t\tpages off", "admins has no effect with pages off"},
+		{"", session + "admins group:ops", "session sets no groups"},
+		{"", "session {\n\t\t\tuser {http.auth.user.id}\n\t\t\tgroups {http.auth.user.groups}\n\t\t}\n\t\tadmins group:ops", "docs/jenkins.md has the ways out"},
+		{"", "sign_out /oauth2/sign_out", "sign_out has no effect without session"},
+		{"", session + "sign_out /oauth2/sign_out", ""},
+		{"", "pass_cookies *", "pass_cookies * sends all cookies"},
+		{"", "pass_cookies theme-*", ""},
+		{"tokens {\n\t\t\tlegacy warn 2020-01-31\n\t\t}", "", "the last day of legacy is over"},
+		{"tokens {\n\t\t\tlegacy warn 2999-01-31\n\t\t}", "", ""},
+		{"tokens {\n\t\t\tunending allow\n\t\t\tmax_life 30d\n\t\t}", "", "unending allow has no effect with max_life"},
+		{"tokens {\n\t\t\tmax_life 30d\n\t\t}", "", ""},
+		{"audit {\n\t\t\tkey_file {$DIR}/missing\n\t\t}", "", "the key of the audit log can't be read"},
+		{"audit off {\n\t\t\tkey_file {$DIR}/missing\n\t\t}", "", "key_file has no effect with audit off"},
+	} {
+		t.Run(cmp.Or(c.want, "none"), func(t *testing.T) {
+			text := strings.Replace(gatewaytest.Smallest, "bbolt {$STORE}\n", "bbolt {$STORE}\n\t\t"+c.global+"\n", 1)
+			text = strings.Replace(text, "\tcrumbgate\n\treverse", "\tcrumbgate {\n\t\t"+c.site+"\n\t}\n\treverse", 1)
+			g := gatewaytest.New(t, "127.0.0.1:1", text)
+			out, err := g.Command(t.Context(), "validate", "--config", g.Config).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			var warnings []string
+			for line := range strings.Lines(string(out)) {
+				if strings.Contains(line, `"level":"warn"`) && strings.Contains(line, "crumbgate") && !strings.Contains(line, "not formatted") {
+					warnings = append(warnings, line)
+				}
+			}
+			if c.want == "" && len(warnings) > 0 || c.want != "" && (len(warnings) != 1 || !strings.Contains(warnings[0], c.want)) {
+				t.Errorf("the warnings are %q, want %q", warnings, c.want)
 			}
 		})
 	}
