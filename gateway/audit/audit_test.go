@@ -504,7 +504,7 @@ func TestFollowShowsOnlyWhatComes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				there[string(r.Line)] = true
+				there[r.Line] = true
 			}
 			file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 			if err != nil {
@@ -529,12 +529,12 @@ func TestFollowShowsOnlyWhatComes(t *testing.T) {
 				switch {
 				case err != nil:
 					bad++
-				case shown[string(r.Line)]:
+				case shown[r.Line]:
 					t.Errorf("n=%d: shown twice: %s", n, r.Line)
-				case there[string(r.Line)]:
+				case there[r.Line]:
 					old++
 				}
-				if shown[string(r.Line)] = true; len(shown) >= n+3 {
+				if shown[r.Line] = true; len(shown) >= n+3 {
 					break
 				}
 			}
