@@ -202,7 +202,7 @@ func (a *App) crumbKeys() (*crumb.Keys, error) {
 	return shared.keys, nil
 }
 
-// errNotOpen is told to requests that come before Start has opened the store.
+// errNotOpen is the error for requests that come before Start has opened the store.
 var errNotOpen = errors.New("the token store is not open yet")
 
 // shared returns the open directory. It never waits for the file: Caddy starts apps in no

@@ -69,7 +69,7 @@ func readHop(hop string) (string, bool) {
 }
 
 // peerPlaceholders are those of the connection's peer. The gate has the handlers behind
-// it see the client in the place of a trusted proxy, whose placeholders stay the same.
+// it see the client instead of a trusted proxy, whose placeholders stay the same.
 var peerPlaceholders = []string{"http.request.remote", "http.request.remote.host", "http.request.remote.port"}
 
 // keepPeer keeps the values of peerPlaceholders until the function that it returns is

@@ -30,7 +30,7 @@ func (*MatchToken) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.matchers.crumbgate_token", New: func() caddy.Module { return new(MatchToken) }}
 }
 
-// MatchWithError tells whether the request looks like that of a token client.
+// MatchWithError reports whether the request looks like that of a token client.
 func (m *MatchToken) MatchWithError(r *http.Request) (bool, error) {
 	return gateway.LooksLikeToken(r, m.TokenHeader), nil
 }
@@ -83,7 +83,7 @@ func (m *MatchPublic) Provision(caddy.Context) error {
 	return err
 }
 
-// MatchWithError tells whether the request is for an open endpoint, or is a browser's
+// MatchWithError reports whether the request is for an open endpoint, or is a browser's
 // question about one from another site, which carries no credential.
 func (m *MatchPublic) MatchWithError(r *http.Request) (bool, error) {
 	return m.opens(r) || gateway.IsPreflight(r), nil
